@@ -1,0 +1,69 @@
+# The verbs of the project; `make` alone lists them. A machine needs Python 3.11 or newer, make and git.
+# Variables: PYTHON=python3.13 picks the interpreter, T=tests/api/test_auth.py runs only that, PORT, HOST and DATA_DIR move `dev`.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help dev test lint types format migrate reset up bench mutants test-faults image-test lock
+
+BIN := .venv/bin
+COVERAGE_FLOOR ?= 90
+N ?= $(if $(T),0,2)
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+dev: .venv/.dev ## Run the whole system on embedded parts; Ctrl-C ends it
+	@exec $(BIN)/neoforge dev
+
+test: .venv/.test ## Run every test on both stacks; T=path runs some
+	@rm -f backend/.coverage backend/.coverage.*
+	@cd backend && exec ../scripts/test "$(patsubst backend/%,%,$(T))" "$(N)" "$(COVERAGE_FLOOR)"
+
+lint: .venv/.test ## Check style, layers and dependencies
+	$(BIN)/ruff check backend/
+	$(BIN)/ruff format --check backend/
+	cd backend && ../$(BIN)/lint-imports
+	cd backend && ../$(BIN)/deptry app
+
+types: .venv/.test ## Check the types
+	$(BIN)/mypy --config-file backend/pyproject.toml backend/app/
+
+format: .venv/.test ## Put the code into the project's form
+	$(BIN)/ruff check --fix-only backend/
+	$(BIN)/ruff format backend/
+
+migrate: .venv/.dev ## Bring the database to the newest revision
+	@exec $(BIN)/neoforge db upgrade
+
+reset: .venv/.dev ## Empty the embedded stack (development only); asks first, YES=1 does not
+	@exec $(BIN)/neoforge reset $(if $(YES),--yes)
+
+up: ## Run the stack in containers
+	docker compose up --build
+
+bench: .venv/.test ## Measure, with a bare endpoint beside
+	@exec $(BIN)/python -m bench
+
+mutants: .venv/.test ## Plant each lie of tests/mutants and see its test turn red
+	@cd backend && exec ../$(BIN)/python -m tests.mutants
+
+test-faults: .venv/.test ## The tests that kill processes at random, at full length
+	@cd backend && exec ../scripts/test tests/faults 0 0
+
+image-test: ## Build the images and run the guide's commands in them, where a container tool answers
+	@exec deploy/image-test.sh
+
+lock: .venv/bin/python ## Pin every dependency anew, by hash
+	@cd backend && exec ../scripts/lock
+
+# --- installing: a stamp a set, done again when its lock or the project's own file changes ---
+
+.venv/bin/python:
+	@scripts/venv .venv
+
+.venv/.dev: backend/requirements-dev.lock backend/pyproject.toml scripts/install | .venv/bin/python
+	@scripts/install dev && touch $@
+
+.venv/.test: backend/requirements-test.lock backend/pyproject.toml scripts/install | .venv/bin/python
+	@scripts/install test && touch .venv/.dev $@
