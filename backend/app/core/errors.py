@@ -1,0 +1,245 @@
+"""Every error that a client can meet: its status, its code for ever, and whether what was changed before it stands.
+
+The first line of a docstring is the problem's public title; the rest is on its page under `/problems/<code>`.
+"""
+
+from typing import Any, ClassVar
+
+
+class AppError(Exception):
+    """The request could not be carried out."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    keeps_changes: ClassVar[bool] = False
+    """The unit of work commits although this error is the answer (theft ends the session, and answers 401)."""
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, detail: str | None = None, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        super().__init__(detail or self.title())
+        self.detail = detail or self.title()
+        self.extra_headers = {**self.headers, **(headers or {})}
+        self.extra = extra
+
+    @classmethod
+    def title(cls) -> str:
+        return (cls.__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
+# --- the request itself ---------------------------------------------------------------------------------------------
+
+
+class BadRequest(AppError):
+    """The request is not well formed."""
+
+    status, code = 400, "bad_request"
+
+
+class UnknownHost(AppError):
+    """The Host header names no host of this service.
+
+    The operator lists the hosts in ALLOWED_HOSTS.
+    """
+
+    status, code = 400, "unknown_host"
+
+
+class NotFound(AppError):
+    """There is nothing here."""
+
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(AppError):
+    """This path does not have this method.
+
+    The Allow header names those that it has.
+    """
+
+    status, code = 405, "method_not_allowed"
+
+
+class CrossOriginRefused(AppError):
+    """A page of this origin may not make this request.
+
+    The operator lists the origins in ALLOWED_ORIGINS.
+    """
+
+    status, code = 403, "cross_origin_refused"
+
+
+class RequestTimeout(AppError):
+    """The request's body did not arrive in time."""
+
+    status, code = 408, "request_timeout"
+
+
+class PayloadTooLarge(AppError):
+    """The body is larger than 1 MiB."""
+
+    status, code = 413, "payload_too_large"
+
+
+class UnsupportedMediaType(AppError):
+    """The body's Content-Type or Content-Encoding is not one that this route reads.
+
+    Send `application/json` (or a `+json` type), not compressed; forms only where the documentation names them.
+    """
+
+    status, code = 415, "unsupported_media_type"
+
+
+class ValidationFailed(AppError):
+    """The request does not fit what this route takes.
+
+    `errors` names each place by a JSON pointer, with a detail and a code of its own.
+    """
+
+    status, code = 422, "validation_failed"
+
+    def __init__(self, errors: list[dict[str, str]], detail: str | None = None) -> None:
+        super().__init__(detail, errors=errors)
+
+    @classmethod
+    def at(cls, pointer: str, code: str, detail: str) -> "ValidationFailed":
+        """One fault at one place."""
+        return cls([{"pointer": pointer, "detail": detail, "code": code}])
+
+
+class InternalError(AppError):
+    """Something went wrong on our side.
+
+    The request id finds it in the logs.
+    """
+
+    status, code = 500, "internal_error"
+
+
+class ServiceUnavailable(AppError):
+    """The service cannot answer this at the moment.
+
+    Try again after the seconds in Retry-After.
+    """
+
+    status, code = 503, "service_unavailable"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
+
+
+# --- who is asking --------------------------------------------------------------------------------------------------
+
+_BEARER = {"WWW-Authenticate": "Bearer"}
+_BAD_BEARER = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+class NotAuthenticated(AppError):
+    """This route needs an access token.
+
+    Send it as `Authorization: Bearer …`.
+    """
+
+    status, code = 401, "not_authenticated"
+    headers: ClassVar[dict[str, str]] = _BEARER
+
+
+class InvalidAccessToken(AppError):
+    """The access token is not valid, or not any more.
+
+    It is malformed, expired, signed by a key that is not ours, or its session has ended.
+    """
+
+    status, code = 401, "invalid_access_token"
+    headers: ClassVar[dict[str, str]] = _BAD_BEARER
+
+
+class InvalidCredentials(AppError):
+    """The email or the password is not right.
+
+    The answer is the same for a wrong password, an unknown email and a disabled account.
+    """
+
+    status, code = 401, "invalid_credentials"
+    headers: ClassVar[dict[str, str]] = _BEARER
+
+
+class InvalidRefreshToken(AppError):
+    """The refresh token is unknown or expired."""
+
+    status, code = 401, "invalid_refresh_token"
+    headers: ClassVar[dict[str, str]] = _BAD_BEARER
+
+
+class RefreshTokenReused(AppError):
+    """The refresh token was spent before, so its session has been ended.
+
+    Somebody may have copied it. Sign in again.
+    """
+
+    status, code = 401, "refresh_token_reused"
+    headers: ClassVar[dict[str, str]] = _BAD_BEARER
+    keeps_changes = True
+
+
+class SessionRevoked(AppError):
+    """The session of this token has ended.
+
+    Sign in again.
+    """
+
+    status, code = 401, "session_revoked"
+    headers: ClassVar[dict[str, str]] = _BAD_BEARER
+
+
+class EmailNotVerified(AppError):
+    """The account's email address has not been verified yet.
+
+    Open the link in the mail that was sent to it.
+    """
+
+    status, code = 403, "email_not_verified"
+
+
+class PermissionDenied(AppError):
+    """The account lacks the permission that this route needs."""
+
+    status, code = 403, "permission_denied"
+
+
+class ReauthenticationRequired(AppError):
+    """This needs a session that was signed in or re-authenticated within 15 minutes."""
+
+    status, code = 403, "reauthentication_required"
+
+
+class WrongPassword(AppError):
+    """The password is not right."""
+
+    status, code = 403, "wrong_password"
+
+
+# --- accounts -------------------------------------------------------------------------------------------------------
+
+
+class EmailTaken(AppError):
+    """An account with this email already exists."""
+
+    status, code = 409, "email_taken"
+
+
+class InvalidToken(AppError):
+    """The token is unknown, expired or used.
+
+    Ask for a new mail.
+    """
+
+    status, code = 400, "invalid_token"
+
+
+def catalogue() -> dict[str, type[AppError]]:
+    """Every error by its code, in the order of definition."""
+    found: dict[str, type[AppError]] = {}
+    todo = list(AppError.__subclasses__())
+    while todo:
+        error = todo.pop(0)
+        found.setdefault(error.code, error)
+        todo += error.__subclasses__()
+    return found

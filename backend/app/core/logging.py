@@ -1,0 +1,127 @@
+"""Logging, set up once a process: structlog and the standard library write the same redacted lines to stderr."""
+
+import logging
+import sys
+from contextlib import suppress
+from json import JSONEncoder
+from typing import Any, TextIO, cast
+
+import structlog
+from structlog.typing import Processor
+
+from app.core.config import settings
+from app.core.redaction import redact
+
+QUIET = (
+    "uvicorn.access",
+    "mail.log",
+    "asyncio",
+    "aiosqlite",
+    "watchfiles",
+    "httpx2",
+    "httpcore2",
+    "python_multipart",
+    "alembic.runtime.plugins",
+)
+"""Loggers that say nothing below WARNING: the access log is our own, the rest is their debugging."""
+OURS_TO_HANDLE = (
+    "uvicorn",
+    "uvicorn.error",
+    "uvicorn.access",
+    "celery",
+    "celery.task",
+    "celery.worker",
+    "sqlalchemy",
+    "sqlalchemy.engine",
+    "alembic",
+    "py.warnings",
+)
+"""Loggers whose own handlers go, so that every line passes through the redaction."""
+
+
+class StandardError:
+    """Standard error as it is at the moment. A line that cannot be written is no reason to fail what it tells of."""
+
+    def write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+        except UnicodeEncodeError:  # a lone surrogate
+            self.write(text.encode("ascii", "backslashreplace").decode())
+        except (OSError, ValueError):  # a full disk, a reader that has gone, or closed
+            pass
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+def set_up(process: str) -> None:
+    """Send every log line of this process (`api`, `worker`, …) through the same stages. Safe to call again."""
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    last = _last_stages(process)
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", StandardError())),
+        cache_logger_on_first_use=True,
+    )
+    _standard_library(level, last)
+    _excepthook()
+
+
+def _last_stages(process: str) -> list[Processor]:
+    def name_process(_logger: Any, _method: str, event: Any) -> Any:
+        event.setdefault("process", process)
+        return event
+
+    render: Processor
+    if settings.logs_json:
+        encode = JSONEncoder().encode  # one encoder for all lines; what it gets is plain, since it is redacted
+        render = structlog.processors.JSONRenderer(serializer=lambda event, **_: encode(event))
+    else:
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    return [
+        name_process,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        redact,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        render,
+    ]
+
+
+def _standard_library(level: int, last: list[Processor]) -> None:
+    formatter = structlog.stdlib.ProcessorFormatter(
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        foreign_pre_chain=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+        ],
+    )
+    handler = logging.StreamHandler(StandardError())
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    logging.captureWarnings(True)
+    for name in OURS_TO_HANDLE:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    if settings.debug:
+        logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO)
+
+
+def _excepthook() -> None:
+    """What ends the process is logged like everything else, and not printed raw."""
+
+    def log(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+        else:
+            structlog.get_logger().critical("process_failed", exc_info=(kind, error, trace))
+
+    sys.excepthook = log

@@ -1,0 +1,23 @@
+"""What is counted. Definitions only: the parts that do the work move them, `api/endpoints/metrics.py` shows them."""
+
+from prometheus_client import Counter, Histogram
+
+REQUEST_COUNT = Counter("http_requests_total", "Requests that were answered", ["method", "endpoint"])
+REQUEST_DURATION = Histogram(
+    "http_request_duration_seconds",
+    "Time from a request's first byte to the end of its answer",
+    ["method", "endpoint"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+RESPONSE_COUNT = Counter("http_responses_total", "Answers by status", ["status"])
+
+SESSIONS_REPLAYED = Counter("sessions_replayed_total", "Sessions ended because a spent refresh token came back")
+
+TASKS_RUNG = Counter("tasks_rung_total", "Times the relay rang Celery for a row")
+TASK_OUTCOMES = Counter("task_outcomes_total", "Runs by what became of them", ["task_type", "outcome"])
+TASK_DURATION = Histogram(
+    "task_duration_seconds",
+    "Time from a row's claim to its settling",
+    ["task_type"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120),
+)

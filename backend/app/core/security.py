@@ -1,0 +1,178 @@
+"""Passwords and access tokens: Argon2id in a bounded pool of threads, and JWTs after RFC 9068 signed with Ed25519."""
+
+import asyncio
+import hashlib
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc import jwt
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import GuestProtocol, OKPKey
+from pwdlib import PasswordHash
+from pwdlib.exceptions import UnknownHashError
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from app.core.clock import utc_now
+from app.core.config import settings
+from app.core.db import new_id
+from app.core.errors import InvalidAccessToken
+from app.core.secrets import derive_key, start_secrets
+
+__all__ = [
+    "AccessClaims",
+    "hash_password",
+    "issue_access_token",
+    "jwks",
+    "password_matches",
+    "read_access_token",
+    "start_secrets",
+]
+
+ACCESS_TOKEN_LIFE = timedelta(minutes=15)
+ALGORITHM = "EdDSA"
+MAX_TOKEN_LENGTH = 4096  # characters; ours have about 500
+MAX_VERIFIED = 10_000  # tokens remembered as verified, about 3 MB
+
+# --- passwords ------------------------------------------------------------------------------------------------------
+
+# OWASP's Password Storage Cheat Sheet, 2025: Argon2id with m=19456 KiB, t=2, p=1.
+_hasher = PasswordHash((Argon2Hasher(memory_cost=19_456, time_cost=2, parallelism=1),))
+_threads = ThreadPoolExecutor(settings.hash_threads, thread_name_prefix="argon2")
+
+
+def normal_password(password: str) -> str:
+    """NFC, so that the same characters typed on another keyboard are the same password."""
+    return unicodedata.normalize("NFC", password)
+
+
+async def hash_password(password: str) -> str:
+    """The Argon2id hash in PHC form, computed in a thread of the pool."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, _hasher.hash, normal_password(password))
+
+
+async def password_matches(password: str, hashed: str | None) -> tuple[bool, str | None]:
+    """Whether `password` is right, and a newer hash of it when the stored one is outdated.
+
+    Without a stored hash (no such account) the same work is done against a dummy, so that time tells nothing.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_threads, _verify, normal_password(password), hashed)
+
+
+def _verify(password: str, hashed: str | None) -> tuple[bool, str | None]:
+    try:
+        matches, newer = _hasher.verify_and_update(password, hashed or _dummy_hash())
+    except UnknownHashError:
+        return False, None
+    return matches and hashed is not None, newer
+
+
+@lru_cache(maxsize=1)
+def _dummy_hash() -> str:
+    return _hasher.hash("nobody has this password")
+
+
+# --- access tokens --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    """What a verified access token says. It says nothing about whether its session still lives."""
+
+    user_id: UUID
+    session_id: UUID
+    expires_at: datetime
+
+
+@lru_cache(maxsize=1)
+def _signing_keys() -> dict[str, OKPKey]:
+    """By `kid`: the key that signs, then the one that will sign next. Both are derived from the root by number."""
+    keys: dict[str, OKPKey] = {}
+    for number in (1, 2):
+        private = Ed25519PrivateKey.from_private_bytes(derive_key(f"access-token/{number}"))
+        key = OKPKey.import_key(private, {"use": "sig", "alg": ALGORITHM})
+        keys[key.thumbprint()] = key
+    return keys
+
+
+def jwks() -> dict[str, Any]:
+    """The public halves, as a JSON Web Key Set (RFC 7517)."""
+    return {"keys": [{**key.as_dict(private=False), "kid": kid} for kid, key in _signing_keys().items()]}
+
+
+def issue_access_token(user_id: UUID, session_id: UUID, *, until: datetime) -> tuple[str, int]:
+    """A signed token and the seconds that it lives: 15 minutes, but not past its session's end."""
+    now = utc_now()
+    life = max(1, min(int(ACCESS_TOKEN_LIFE.total_seconds()), int((until - now).total_seconds())))
+    kid, key = next(iter(_signing_keys().items()))
+    issued = int(now.timestamp())
+    claims = {
+        "iss": settings.public_url,
+        "aud": settings.public_url,
+        "sub": str(user_id),
+        "sid": str(session_id),
+        "iat": issued,
+        "exp": issued + life,
+        "jti": str(new_id()),
+    }
+    with _quietly():
+        return jwt.encode({"typ": "at+jwt", "alg": ALGORITHM, "kid": kid}, claims, key, algorithms=[ALGORITHM]), life
+
+
+def read_access_token(token: str, *, even_expired: bool = False) -> AccessClaims:
+    """The claims of a token that we signed.
+
+    Raises:
+        InvalidAccessToken: malformed, of another type, issuer or audience, signed by another key, or expired.
+    """
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise InvalidAccessToken
+    digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    claims = _verified.get(digest)
+    if claims is None:
+        claims = _verify_token(token)
+        if len(_verified) >= MAX_VERIFIED:
+            _verified.pop(next(iter(_verified)))
+        _verified[digest] = claims
+    if claims.expires_at <= utc_now() and not even_expired:
+        raise InvalidAccessToken("The access token has expired.")
+    return claims
+
+
+_verified: dict[bytes, AccessClaims] = {}
+"""Tokens whose signature was checked, by digest: a signature stays right, and expiry is looked at on each use."""
+
+
+def _verify_token(token: str) -> AccessClaims:
+    try:
+        with _quietly():
+            read = jwt.decode(token, _key_of, algorithms=[ALGORITHM])
+        if read.header.get("typ") != "at+jwt" or "crit" in read.header:
+            raise InvalidAccessToken
+        said = read.claims
+        if said["iss"] != settings.public_url or said["aud"] != settings.public_url:
+            raise InvalidAccessToken
+        return AccessClaims(UUID(said["sub"]), UUID(said["sid"]), datetime.fromtimestamp(said["exp"], UTC))
+    except (JoseError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InvalidAccessToken from error
+
+
+def _key_of(token: GuestProtocol) -> OKPKey:
+    """Our own key by its `kid`; what a header says of other keys (jwk, jku, x5u) is never looked at."""
+    return _signing_keys()[str(token.headers().get("kid"))]
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """RFC 9864 renames EdDSA to Ed25519 and joserfc warns of the old name, which is what RFC 9068 clients know."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SecurityWarning)
+        yield
