@@ -1,0 +1,75 @@
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Index, text
+from sqlmodel import Field
+
+from app.core.clock import utc_now
+from app.core.db import UTCDateTime
+from app.models.base import JSON_TYPE, Table
+
+
+class TaskType(StrEnum):
+    verify_email = "verify_email"
+    email_taken = "email_taken"
+    welcome_email = "welcome_email"
+
+
+class TaskStatus(StrEnum):
+    pending = "pending"
+    queued = "queued"
+    running = "running"
+    succeeded = "succeeded"
+    failed = "failed"
+    cancelled = "cancelled"
+
+
+class BackgroundTask(Table, table=True):
+    """A promise: work to do later, written with the change that asks for it. Celery is only its doorbell."""
+
+    __tablename__ = "background_tasks"
+    __table_args__ = (
+        # What the relay asks each second: due rows by queue and priority, and leases that ran out.
+        Index(
+            "ix_background_tasks_due",
+            "queue",
+            "priority",
+            "run_at",
+            sqlite_where=text("status = 'pending'"),
+            postgresql_where=text("status = 'pending'"),
+        ),
+        Index(
+            "ix_background_tasks_lease",
+            "lease_until",
+            sqlite_where=text("status IN ('queued', 'running')"),
+            postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+        Index("ix_background_tasks_owner", "user_id", "id"),
+        Index("ix_background_tasks_completed", "completed_at"),
+    )
+
+    task_type: str = Field(max_length=64)
+    task_data: dict[str, Any] = Field(default_factory=dict, sa_type=JSON_TYPE, nullable=False)
+    """The task function's arguments, as JSON."""
+    status: str = Field(default=TaskStatus.pending, max_length=16)
+    user_id: UUID | None = Field(default=None, foreign_key="users.id", ondelete="CASCADE")
+    """Whose work it is; it goes with the account."""
+    queue: str = Field(default="default", max_length=32)
+    priority: int = 5
+    """0 first, 9 last."""
+    run_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime)
+    """Not before, by the database's clock."""
+    attempts: int = 0
+    """Claims so far. It is also the fence: a worker may finish only the attempt that it claimed."""
+    max_attempts: int = 8
+    lease_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """By the database's clock: a queued row is rung again, a running one offered again, once this has passed."""
+    progress: float = 0.0
+    message: str | None = Field(default=None, max_length=500)
+    started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    completed_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    result: dict[str, Any] | None = Field(default=None, sa_type=JSON_TYPE)
+    error_code: str | None = Field(default=None, max_length=64)
+    error_detail: str | None = Field(default=None, max_length=1000)

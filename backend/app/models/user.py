@@ -1,0 +1,23 @@
+from datetime import datetime
+
+from sqlmodel import Field
+
+from app.core.clock import utc_now
+from app.core.db import UTCDateTime
+from app.models.base import JSON_TYPE, Table
+
+
+class User(Table, table=True):
+    """An account. `email` is canonical (`schemas.users.canonical_email`), so an address is unique in any spelling."""
+
+    __tablename__ = "users"
+
+    email: str = Field(max_length=320, unique=True)
+    hashed_password: str = Field(max_length=255, repr=False)
+    full_name: str | None = Field(default=None, max_length=200)
+    is_active: bool = True
+    is_verified: bool = False
+    roles: list[str] = Field(default_factory=list, sa_type=JSON_TYPE, nullable=False)
+    updated_at: datetime = Field(
+        default_factory=utc_now, sa_type=UTCDateTime, nullable=False, sa_column_kwargs={"onupdate": utc_now}
+    )

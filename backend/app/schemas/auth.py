@@ -1,0 +1,37 @@
+"""Signing in and out over the wire."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from app.schemas.base import Input, Output
+from app.schemas.users import Email, Password
+
+
+class UserLogin(Input):
+    email: Email
+    password: Password = Field(repr=False)
+
+
+class RefreshRequest(Input):
+    refresh_token: str = Field(min_length=1, max_length=512, repr=False)
+
+
+class LogoutRequest(Input):
+    refresh_token: str | None = Field(default=None, min_length=1, max_length=512, repr=False)
+
+
+class VerifyRequest(Input):
+    token: str = Field(min_length=1, max_length=512, repr=False)
+
+
+class ReauthenticateRequest(Input):
+    password: Password = Field(repr=False)
+
+
+class TokenPair(Output):
+    access_token: str = Field(repr=False)
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the scheme's name, no secret
+    expires_in: int = Field(description="seconds")
+    refresh_token: str = Field(repr=False)
+    refresh_expires_in: int = Field(description="seconds")

@@ -1,0 +1,89 @@
+"""Accounts over the wire, and the one form of an email address."""
+
+import re
+import unicodedata
+from typing import Annotated
+from uuid import UUID
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from app.core.config import settings
+from app.schemas.base import Input, Output, Timestamp
+
+PASSWORD_MAX = 128
+FORBIDDEN_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Control characters and those that turn the direction of what follows."""
+
+
+def canonical_email(email: str) -> str:
+    """The one form under which an address is stored and found: NFKC, lower-case, its host as IDNA.
+
+    Full-width letters and ligatures fold into plain ones, so that they cannot make a second account.
+
+    Raises:
+        ValueError: this is no address, or it carries a display name.
+    """
+    folded = unicodedata.normalize("NFKC", email.strip()).casefold()
+    try:
+        checked = validate_email(folded, check_deliverability=False, test_environment=not settings.is_production)
+    except EmailNotValidError as error:
+        raise ValueError("not an email address") from error
+    return f"{checked.local_part}@{checked.ascii_domain}".lower()
+
+
+def _email(value: str) -> str:
+    try:
+        return canonical_email(value)
+    except ValueError:
+        raise PydanticCustomError("email_invalid", "This is not an email address.") from None
+
+
+def _name(value: str) -> str:
+    if FORBIDDEN_IN_NAMES.search(value):
+        raise PydanticCustomError("name_invalid", "A name has no control or direction-changing characters.")
+    return value
+
+
+Email = Annotated[
+    str,
+    Field(max_length=320),
+    AfterValidator(_email),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": 320}),
+]
+FullName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_name)]
+NewPassword = Annotated[
+    str,
+    Field(min_length=settings.password_min_length, max_length=PASSWORD_MAX, json_schema_extra={"format": "password"}),
+]
+Password = Annotated[str, Field(min_length=1, max_length=PASSWORD_MAX, json_schema_extra={"format": "password"})]
+
+
+class UserCreate(Input):
+    email: Email
+    password: NewPassword = Field(repr=False)
+    full_name: FullName | None = None
+
+
+class UserUpdate(Input):
+    """What a user may set of their own account."""
+
+    full_name: FullName | None
+
+
+class UserResponse(Output):
+    id: UUID
+    email: str
+    full_name: str | None
+    is_active: bool
+    is_verified: bool
+    roles: list[str]
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class RegistrationPending(Output):
+    """The answer to every registration where sign-in needs a verified email: it tells nothing of who exists."""
+
+    status: str = "verification_pending"
