@@ -1,0 +1,44 @@
+"""The feed of changes: whatever changes what a token may do or what a profile answers writes a row, with the change."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlmodel import col, delete, insert, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.clock import utc_now
+from app.core.db import is_sqlite, transaction_id
+from app.models.change import Change
+
+USER, SESSION = "user", "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a reader of the feed stands: the last id on SQLite, the oldest transaction still open on PostgreSQL."""
+
+    at: int = 0
+
+
+async def record(db: AsyncSession, topic: str, subject: UUID | str) -> None:
+    await db.exec(insert(Change).values(topic=topic, subject=str(subject), xid=transaction_id(), created_at=utc_now()))
+
+
+async def since(db: AsyncSession, place: Place) -> tuple[list[Change], Place]:
+    """The rows committed since `place`, and the next place. On PostgreSQL a row may come twice, and none is missed.
+
+    Ids are given out before the commit, so a reader that goes by `id >` steps over rows that commit late. What a
+    snapshot could not see was written by a transaction not older than the oldest one open then.
+    """
+    if is_sqlite(db):
+        rows = (await db.exec(select(Change).where(col(Change.id) > place.at).order_by(col(Change.id)))).all()
+        return list(rows), Place(rows[-1].id or 0) if rows else place
+    oldest_open = (await db.exec(text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))).scalar_one()  # type: ignore[call-overload]  # text() is outside SQLModel's overloads
+    statement = select(Change).where(col(Change.xid) >= place.at).order_by(col(Change.id))
+    return list((await db.exec(statement)).all()), Place(oldest_open)
+
+
+async def purge(db: AsyncSession, *, before: datetime) -> int:
+    return (await db.exec(delete(Change).where(col(Change.created_at) < before))).rowcount

@@ -1,0 +1,63 @@
+from typing import Any
+from uuid import UUID
+
+from sqlmodel import col, delete, select
+from sqlmodel import update as update_
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.clock import utc_now
+from app.core.db import insert_new
+from app.models.user import User
+from app.schemas.users import UserCreate, UserUpdate, canonical_email
+
+
+async def get(db: AsyncSession, user_id: UUID) -> User | None:
+    return await db.get(User, user_id)
+
+
+async def get_by_email(db: AsyncSession, email: str) -> User | None:
+    """The account of an address, in any letter case or Unicode form."""
+    try:
+        canonical = canonical_email(email)
+    except ValueError:
+        return None
+    return (await db.exec(select(User).where(User.email == canonical))).first()
+
+
+async def create(db: AsyncSession, *, obj_in: UserCreate, hashed_password: str, **values: Any) -> User | None:
+    """A new account, or None when the address has one. The password of `obj_in` is not looked at, only its hash."""
+    made = User(email=obj_in.email, full_name=obj_in.full_name, hashed_password=hashed_password, **values)
+    return made if await insert_new(db, made, conflict="email") else None
+
+
+async def update(db: AsyncSession, *, db_obj: User, obj_in: UserUpdate | dict[str, Any]) -> User:
+    """Set the fields that were given."""
+    given = obj_in if isinstance(obj_in, dict) else obj_in.model_dump(exclude_unset=True)
+    db_obj.sqlmodel_update(given)
+    db.add(db_obj)
+    await db.flush()
+    return db_obj
+
+
+async def verify(db: AsyncSession, user_id: UUID, email: str) -> User | None:
+    """Mark the address as proven, if it is still the account's."""
+    await db.exec(
+        update_(User)
+        .where(col(User.id) == user_id, col(User.email) == email)
+        .values(is_verified=True, updated_at=utc_now())
+    )
+    found = await db.get(User, user_id, populate_existing=True)
+    return found if found and found.email == email else None
+
+
+async def lock_if_unchanged(db: AsyncSession, user_id: UUID, hashed_password: str) -> User | None:
+    """The account, locked, if it is active and its password is still the one that was checked."""
+    statement = select(User).where(
+        User.id == user_id, User.hashed_password == hashed_password, col(User.is_active).is_(True)
+    )
+    return (await db.exec(statement.with_for_update(key_share=True))).first()
+
+
+async def remove(db: AsyncSession, user_id: UUID) -> bool:
+    """Delete the account; the database deletes all that hangs on it. False when it was gone."""
+    return (await db.exec(delete(User).where(col(User.id) == user_id))).rowcount > 0
