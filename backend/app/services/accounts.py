@@ -1,0 +1,135 @@
+"""Accounts: registering, signing in, the profile, and going away."""
+
+import structlog
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.clock import utc_now
+from app.core.config import settings
+from app.core.db import released
+from app.core.errors import (
+    EmailNotVerified,
+    EmailTaken,
+    InvalidAccessToken,
+    InvalidCredentials,
+    ReauthenticationRequired,
+    SessionRevoked,
+    WrongPassword,
+)
+from app.core.permissions import Role
+from app.core.security import hash_password, password_matches
+from app.crud import change
+from app.crud import session as session_rows
+from app.crud import user as users
+from app.models.user import User
+from app.schemas.auth import TokenPair, UserLogin
+from app.schemas.principal import Principal
+from app.schemas.users import UserCreate, UserUpdate
+from app.services import passwords, sessions, user_cache, verification
+
+log = structlog.get_logger()
+
+
+async def register(db: AsyncSession, new: UserCreate) -> User | None:
+    """Create an account and promise its verification mail: both or neither.
+
+    Where sign-in needs a verified email, nobody is told who exists: a taken address answers None, as a new one does,
+    and its owner is told by mail.
+
+    Raises:
+        EmailTaken: an account has this email, in any letter case (only where that may be told).
+        ValidationFailed: the password can be guessed.
+    """
+    await passwords.check(new.password, (new.email, new.full_name))
+    hashed = await hash_password(new.password)
+    user = await users.create(db, obj_in=new, hashed_password=hashed)
+    if user is None and not settings.require_verified_email:
+        raise EmailTaken
+    if user is None:
+        await verification.tell_owner(db, new.email)
+        return None
+    await verification.promise(db, user)
+    log.info("user_registered", user_id=str(user.id))
+    return None if settings.require_verified_email else user
+
+
+# --- signing in -----------------------------------------------------------------------------------------------------
+
+
+async def login(db: AsyncSession, given: UserLogin, caller: sessions.Caller) -> TokenPair:
+    """Sign in. A wrong password, an unknown email and a disabled account take the same time and get the same answer.
+
+    Raises:
+        InvalidCredentials, EmailNotVerified (only after the right password).
+    """
+    user = await users.get_by_email(db, given.email)
+    async with released(db):
+        matches, newer = await password_matches(given.password, user.hashed_password if user else None)
+    if user is None or not matches:
+        raise InvalidCredentials
+    # It may have been disabled, or its password changed, while the hash ran: only the row as it was lets in.
+    current = await users.lock_if_unchanged(db, user.id, user.hashed_password)
+    if current is None:
+        raise InvalidCredentials
+    if settings.require_verified_email and not current.is_verified:
+        raise EmailNotVerified
+    if newer:
+        await users.update(db, db_obj=current, obj_in={"hashed_password": newer})
+    return await sessions.open_session(db, current, caller)
+
+
+async def reauthenticate(db: AsyncSession, principal: Principal, password: str) -> None:
+    """Give the password again, so that the session counts as fresh.
+
+    Raises:
+        WrongPassword; InvalidAccessToken, SessionRevoked: the account or the session ended meanwhile.
+    """
+    user = await users.get(db, principal.id)
+    if user is None:
+        raise InvalidAccessToken
+    async with released(db):
+        matches, _ = await password_matches(password, user.hashed_password)
+    if not matches:
+        raise WrongPassword
+    if not await users.lock_if_unchanged(db, user.id, user.hashed_password):
+        raise WrongPassword
+    if not await session_rows.authenticated(db, principal.session_id, now=utc_now()):
+        raise SessionRevoked
+    await change.record(db, change.SESSION, principal.session_id)
+
+
+# --- the profile ----------------------------------------------------------------------------------------------------
+
+
+async def update_profile(db: AsyncSession, user: User, new: UserUpdate) -> User:
+    """Set what a user may set of their own account."""
+    updated = await users.update(db, db_obj=user, obj_in=new)
+    await user_cache.changed(db, user.id)
+    return updated
+
+
+async def delete_account(db: AsyncSession, principal: Principal) -> None:
+    """Delete the account and all that hangs on it.
+
+    Raises:
+        ReauthenticationRequired: the session is not fresh.
+    """
+    if not sessions.is_fresh(principal.authenticated_at):
+        raise ReauthenticationRequired
+    if await users.remove(db, principal.id):
+        await user_cache.changed(db, principal.id)
+        log.info("user_deleted", user_id=str(principal.id))
+
+
+async def create_admin(db: AsyncSession, new: UserCreate) -> User:
+    """Make an account that holds every permission, its address taken as verified.
+
+    Raises:
+        EmailTaken, ValidationFailed: as for `register`.
+    """
+    await passwords.check(new.password, (new.email, new.full_name))
+    hashed = await hash_password(new.password)
+    user = await users.create(db, obj_in=new, hashed_password=hashed, is_verified=True, roles=[Role.admin])
+    if user is None:
+        raise EmailTaken
+    log.info("admin_created", user_id=str(user.id))
+    return user

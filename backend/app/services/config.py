@@ -1,0 +1,20 @@
+"""The public configuration: what a client may know of how this service is set up."""
+
+from app import __version__
+from app.core.config import settings
+from app.schemas.config import AppConfig, AuthConfig, PasswordBounds, PublicConfig
+from app.schemas.users import PASSWORD_MAX
+
+
+def public_config() -> PublicConfig:
+    return PublicConfig(
+        app=AppConfig(name="NeoForge", version=__version__, environment=settings.environment),
+        auth=AuthConfig(
+            registration=True,
+            require_verified_email=settings.require_verified_email,
+            browser_mode=False,
+            password=PasswordBounds(min_length=settings.password_min_length, max_length=PASSWORD_MAX),
+        ),
+        limits={},
+        flags={},
+    )

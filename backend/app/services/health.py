@@ -1,0 +1,108 @@
+"""Whether this process can serve: what it cannot do without makes it unhealthy, what it can makes it degraded."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+
+import structlog
+from alembic.script import ScriptDirectory
+
+from app import __version__
+from app.core.clock import utc_now
+from app.core.db import new_session
+from app.core.redis import redis_client
+from app.crud import health as questions
+from app.crud import heartbeat
+from app.schemas.health import Check, Checks, Readiness, State
+
+TIME_LIMIT = 2.0  # seconds for one check
+MIGRATIONS = Path(__file__).resolve().parents[2] / "alembic"
+WORKER = "worker"
+
+_draining = False
+_unfinished: set[asyncio.Task[State]] = set()
+log = structlog.get_logger()
+
+
+def draining(now: bool) -> None:
+    """Say whether this process is about to stop, so that no new requests are sent to it."""
+    global _draining
+    _draining = now
+
+
+async def readiness() -> Readiness:
+    """All checks at once; together they take as long as the slowest, which is at most 2 s."""
+    database, redis, worker, migrations = await asyncio.gather(
+        _check("database", _database, State.unhealthy),
+        _check("redis", _redis, State.degraded),
+        _check("worker", _worker, State.degraded),
+        _check("migrations", _migrations, State.unhealthy),
+    )
+    checks = Checks(database=database, redis=redis, worker=worker, migrations=migrations)
+    states = {check.status for check in (database, redis, worker, migrations)}
+    worst = next((state for state in (State.unhealthy, State.degraded) if state in states), State.healthy)
+    return Readiness(
+        status=State.unhealthy if _draining else worst, timestamp=utc_now(), version=__version__, checks=checks
+    )
+
+
+async def _check(part: str, ask: Callable[[], Awaitable[State]], otherwise: State) -> Check:
+    """The state that `ask` finds; `otherwise` when it fails or gives no answer in time."""
+    began = perf_counter()
+    task = asyncio.ensure_future(ask())
+    done, _ = await asyncio.wait({task}, timeout=TIME_LIMIT)
+    seconds = perf_counter() - began
+    error: str | None
+    if done:
+        failed = task.exception()
+        state, error = (otherwise, type(failed).__name__) if failed else (task.result(), None)
+    else:
+        # Not waited for: closing a connection to a server that does not answer takes as long as asking it.
+        task.cancel()
+        _unfinished.add(task)
+        task.add_done_callback(_forget)
+        state, error = otherwise, "no answer in time"
+    if error:
+        log.warning("health_check_failed", part=part, error=error)
+    return Check(status=state, latency_ms=round(seconds * 1000, 2))
+
+
+def _forget(task: asyncio.Task[State]) -> None:
+    _unfinished.discard(task)
+    if not task.cancelled():
+        task.exception()  # looked at, so that nobody warns of it
+
+
+async def _database() -> State:
+    async with new_session(read_only=True) as db:
+        await questions.ping(db)
+    return State.healthy
+
+
+async def _redis() -> State:
+    await redis_client().ping()
+    return State.healthy
+
+
+async def _worker() -> State:
+    async with new_session(read_only=True) as db:
+        return State.healthy if await heartbeat.alive(db, WORKER) else State.degraded
+
+
+async def _migrations() -> State:
+    async with new_session(read_only=True) as db:
+        found = await questions.revision(db)
+    head, known = _revisions()
+    if found == head:
+        return State.healthy
+    ahead = found is not None and found not in known
+    return State.degraded if ahead else State.unhealthy
+
+
+@lru_cache(maxsize=1)
+def _revisions() -> tuple[str | None, frozenset[str]]:
+    """The newest revision that this code ships, and all of them."""
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())
