@@ -1,0 +1,101 @@
+"""What endpoints ask for: the unit of work, and who is asking."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+from fastapi.security import OAuth2PasswordBearer
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core import background
+from app.core.db import new_session, take_on_commit
+from app.core.errors import AppError, InvalidAccessToken, NotAuthenticated, PermissionDenied
+from app.core.permissions import Permission
+from app.crud import user as users
+from app.models.user import User
+from app.schemas.principal import Principal
+from app.services import access
+from app.services.sessions import Caller
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", refreshUrl="/api/v1/auth/token", auto_error=False)
+
+
+async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:
+    """One transaction a request: committed when the endpoint returns, rolled back when it raises."""
+    async with new_session(read_only=request.method in SAFE_METHODS) as db:
+        try:
+            yield db
+        except AppError as error:
+            if error.keeps_changes:
+                await commit(db)
+            raise
+        await commit(db)
+
+
+async def commit(db: AsyncSession) -> None:
+    """Commit, then start what waited for it."""
+    await db.commit()
+    for action in take_on_commit(db):
+        background.start(action())
+
+
+async def get_db(db: Annotated[AsyncSession, Depends(unit_of_work, scope="function")]) -> AsyncSession:
+    """The request's database session. It commits before the response is sent, so 2xx means stored."""
+    return db
+
+
+async def get_bearer(token: Annotated[str | None, Depends(bearer)]) -> str | None:
+    """The bearer token of the request, not yet looked at."""
+    return token
+
+
+async def get_principal(token: Annotated[str | None, Depends(bearer)]) -> Principal:
+    """Who is asking, as it is now.
+
+    Raises:
+        NotAuthenticated, InvalidAccessToken, SessionRevoked
+    """
+    if not token:
+        raise NotAuthenticated
+    return await access.identify(token)
+
+
+DB = Annotated[AsyncSession, Depends(get_db)]
+Bearer = Annotated[str | None, Depends(get_bearer)]
+CurrentPrincipal = Annotated[Principal, Depends(get_principal)]
+
+
+async def get_current_user(principal: CurrentPrincipal, db: DB) -> User:
+    """The caller's own row, loaded in the request's session, so that it may be changed."""
+    user = await users.get(db, principal.id)
+    if user is None:
+        raise InvalidAccessToken
+    return user
+
+
+CurrentUser = Annotated[User, Depends(get_current_user)]
+
+
+def require(permission: Permission) -> object:
+    """A dependency that lets only holders of `permission` pass: `dependencies=[require(Permission.users_read)]`."""
+
+    async def check(principal: CurrentPrincipal) -> None:
+        if permission not in principal.permissions:
+            raise PermissionDenied
+
+    return Depends(check)
+
+
+async def get_caller(request: Request) -> Caller:
+    """Where the request came from. The address is the client's own: trusted proxies have been looked through."""
+    return Caller(ip=request.client.host if request.client else None, user_agent=request.headers.get("user-agent"))
+
+
+CallerInfo = Annotated[Caller, Depends(get_caller)]
+
+
+async def no_store(response: Response) -> None:
+    """The answer carries a token or personal data: no cache may keep it."""
+    response.headers["Cache-Control"] = "no-store"

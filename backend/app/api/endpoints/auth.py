@@ -1,0 +1,97 @@
+"""Registering, signing in and out."""
+
+from typing import Annotated, Any
+
+from fastapi import Body, Depends, Request
+
+from app.api.deps import DB, Bearer, CallerInfo, CurrentPrincipal, no_store
+from app.api.oauth import FORM, OAuthError, grant, token_form
+from app.api.problems import raises
+from app.api.strict import StrictRouter
+from app.core.config import settings
+from app.core.errors import (
+    EmailNotVerified,
+    EmailTaken,
+    InvalidAccessToken,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    InvalidToken,
+    NotAuthenticated,
+    RefreshTokenReused,
+    SessionRevoked,
+    ValidationFailed,
+    WrongPassword,
+)
+from app.core.security import read_access_token
+from app.models.user import User
+from app.schemas.auth import (
+    LogoutRequest,
+    ReauthenticateRequest,
+    RefreshRequest,
+    TokenPair,
+    UserLogin,
+    VerifyRequest,
+)
+from app.schemas.users import RegistrationPending, UserCreate, UserResponse
+from app.services import accounts, sessions, verification
+
+router = StrictRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+
+
+@router.post(
+    "/register",
+    response_model=UserResponse | RegistrationPending,
+    status_code=202 if settings.require_verified_email else 201,
+    responses=raises(EmailTaken),
+)
+async def register(new: UserCreate, db: DB) -> User | RegistrationPending:
+    """Create an account. A verification email follows."""
+    return await accounts.register(db, new) or RegistrationPending()
+
+
+@router.post("/login", responses=raises(InvalidCredentials, EmailNotVerified))
+async def login(given: UserLogin, db: DB, caller: CallerInfo) -> TokenPair:
+    """Sign in with email and password."""
+    return await accounts.login(db, given, caller)
+
+
+@router.post("/token", response_model=TokenPair, openapi_extra=FORM, responses={400: {"model": OAuthError}})
+async def token(request: Request, db: DB, caller: CallerInfo) -> Any:
+    """Sign in or refresh as an OAuth 2.0 client does (RFC 6749): the grants `password` and `refresh_token`."""
+    return await grant(db, await token_form(request), caller)
+
+
+@router.post("/refresh", responses=raises(InvalidRefreshToken, RefreshTokenReused, SessionRevoked))
+async def refresh(given: RefreshRequest, db: DB) -> TokenPair:
+    """Spend a refresh token for a new pair. Presenting a spent one ends the session."""
+    return await sessions.refresh(db, given.refresh_token)
+
+
+@router.post(
+    "/logout",
+    status_code=204,
+    responses=raises(NotAuthenticated, InvalidAccessToken, InvalidRefreshToken),
+)
+async def logout(db: DB, bearer: Bearer, given: Annotated[LogoutRequest | None, Body()] = None) -> None:
+    """End the session of the bearer token, or of the refresh token in the body. Doing it twice is no fault."""
+    presented = given.refresh_token if given else None
+    if not bearer and not presented:
+        raise NotAuthenticated
+    named = {await sessions.session_of(db, presented)} if presented else set()
+    if bearer:
+        named.add(read_access_token(bearer, even_expired=bool(presented)).session_id)
+    if len(named) > 1:
+        raise ValidationFailed.at("/refresh_token", "session_mismatch", "The two tokens belong to different sessions.")
+    await sessions.end(db, named.pop(), reason="logout")
+
+
+@router.post("/reauthenticate", status_code=204, responses=raises(WrongPassword))
+async def reauthenticate(given: ReauthenticateRequest, db: DB, principal: CurrentPrincipal) -> None:
+    """Give the password again: the session counts as fresh for 15 minutes."""
+    await accounts.reauthenticate(db, principal, given.password)
+
+
+@router.post("/verify-email", status_code=204, responses=raises(InvalidToken))
+async def verify_email(given: VerifyRequest, db: DB) -> None:
+    """Take the token of a verification mail."""
+    await verification.verify_email(db, given.token)

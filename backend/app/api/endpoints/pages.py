@@ -1,0 +1,120 @@
+"""What stands at the root: the signing keys, the documentation, and small pages for people. All from the package."""
+
+import inspect
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+from fastapi import Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from jinja2 import Environment, FileSystemLoader
+from pydantic_core import to_json
+
+from app.api.conditional import conditional
+from app.api.strict import StrictRouter
+from app.core.config import settings
+from app.core.errors import AppError, NotFound, catalogue
+from app.core.security import jwks
+
+STATIC = Path(__file__).resolve().parents[1] / "static"
+OFFLINE = Path(fastapi_offline.__file__).parent / "static"
+MONTH = "public, max-age=2592000"
+HOUR = "public, max-age=3600"
+
+_BASE = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; connect-src 'self'; "
+PAGE = _BASE + "script-src 'self'; style-src 'self'"
+# Both viewers make <style> elements at run time; Redoc searches in a worker that it makes from a blob.
+DOCS = _BASE + "script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
+
+_templates = Environment(loader=FileSystemLoader(STATIC), autoescape=True)
+
+router = StrictRouter()
+docs_router = StrictRouter()
+
+
+def _page(name: str, csp: str = PAGE, cache: str = "no-store", **values: Any) -> HTMLResponse:
+    html = _templates.get_template(f"{name}.html.j2").render(**values)
+    return HTMLResponse(html, headers={"Content-Security-Policy": csp, "Cache-Control": cache})
+
+
+def _serve(to: StrictRouter, path: str, file: Path, cache: str) -> None:
+    """Answer `path` with a file of ours."""
+
+    async def send() -> FileResponse:
+        return FileResponse(file, headers={"Cache-Control": cache})
+
+    to.add_api_route(path, send, methods=["GET", "HEAD"], include_in_schema=False)
+
+
+# --- for programs ---------------------------------------------------------------------------------------------------
+
+
+@router.get("/.well-known/jwks.json", tags=["auth"], responses={304: {"description": "It is what If-None-Match names"}})
+async def read_jwks(request: Request) -> dict[str, Any]:
+    """The public keys that sign access tokens (RFC 7517). The next key stands here before it signs."""
+    return conditional(request, to_json(jwks()), "application/json", "public, max-age=300")  # type: ignore[return-value]  # the annotation is for the documentation
+
+
+# --- for people -----------------------------------------------------------------------------------------------------
+
+
+@router.api_route("/problems", methods=["GET", "HEAD"], include_in_schema=False)
+async def list_problems() -> HTMLResponse:
+    return _page("problems", cache=HOUR, title="Problems", root="", errors=list(catalogue().values()))
+
+
+@router.api_route("/problems/{code}", methods=["GET", "HEAD"], include_in_schema=False)
+async def explain_problem(code: str) -> HTMLResponse:
+    error = catalogue().get(code)
+    if error is None:
+        raise NotFound
+    kind = f"{settings.public_url}/problems/{code}"
+    return _page("problem", cache=HOUR, title=error.title(), root="../", error=error, type=kind,
+                 explanation=_explanation(error))  # fmt: skip
+
+
+def _explanation(error: type[AppError]) -> list[str]:
+    """The paragraphs of the error's docstring after its title."""
+    paragraphs = inspect.cleandoc(error.__doc__ or "").split("\n\n")[1:]
+    return [" ".join(paragraph.split()) for paragraph in paragraphs]
+
+
+@router.api_route("/account/verify", methods=["GET", "HEAD"], include_in_schema=False)
+async def verify_page() -> HTMLResponse:
+    """Its button posts the token. Opening the page, as mail scanners do, uses nothing up."""
+    return _page("verify", title="Confirm your email address", root="../")
+
+
+_serve(router, "/account/page.css", STATIC / "page.css", HOUR)
+_serve(router, "/account/verify.js", STATIC / "verify.js", HOUR)
+
+
+# --- documentation --------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def _document(app: Any) -> bytes:
+    return to_json(app.openapi())
+
+
+@docs_router.api_route("/openapi.json", methods=["GET", "HEAD"], include_in_schema=False)
+async def read_openapi(request: Request) -> Response:
+    return conditional(request, _document(request.app), "application/json", "no-cache")
+
+
+@docs_router.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
+async def docs() -> HTMLResponse:
+    return _page("docs", csp=DOCS)
+
+
+@docs_router.api_route("/redoc", methods=["GET", "HEAD"], include_in_schema=False)
+async def redoc() -> HTMLResponse:
+    return _page("redoc", csp=DOCS)
+
+
+_serve(docs_router, "/docs/docs.js", STATIC / "docs.js", HOUR)
+_serve(docs_router, "/docs/favicon.png", OFFLINE / "favicon.png", MONTH)
+_serve(docs_router, "/docs/swagger-ui.css", OFFLINE / "swagger-ui.css", MONTH)
+_serve(docs_router, "/docs/swagger-ui-bundle.js", OFFLINE / "swagger-ui-bundle.js", MONTH)
+_serve(docs_router, "/redoc/redoc.standalone.js", OFFLINE / "redoc.standalone.js", MONTH)

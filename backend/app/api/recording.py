@@ -1,0 +1,45 @@
+"""What is kept of a request once it has been answered: two metrics and one log line."""
+
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Histogram
+from starlette.types import Scope
+
+from app.core.metrics import REQUEST_COUNT, REQUEST_DURATION, RESPONSE_COUNT
+
+CLOSED = 499  # the client went away before there was an answer (nginx's number for it)
+UNMATCHED = "unmatched"
+OTHER_METHOD = "OTHER"
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+
+log = structlog.get_logger()
+
+
+def route_template(scope: Scope) -> str:
+    """The route that answered, as it is written in the code (`/api/v1/tasks/{id}`): never a value of the path."""
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    route = getattr(context, "starlette_route", None) or context or scope.get("route")
+    return getattr(route, "path_format", None) or UNMATCHED
+
+
+_series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+"""The metrics of each route, looked up once. Bounded by the routes and methods that there are."""
+_answers: dict[int, Counter] = {}
+
+
+def record(scope: Scope, status: int, seconds: float) -> None:
+    """Count and log one request. Its path, query and body are nobody's business here."""
+    method: str = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
+    route = route_template(scope)
+    series = _series.get((method, route))
+    if series is None:
+        labels: dict[str, Any] = {"method": method, "endpoint": route}
+        series = _series[method, route] = (REQUEST_COUNT.labels(**labels), REQUEST_DURATION.labels(**labels))
+    series[0].inc()
+    series[1].observe(seconds)
+    status = status or CLOSED
+    if status not in _answers:
+        _answers[status] = RESPONSE_COUNT.labels(status=status)
+    _answers[status].inc()
+    log.info("request_finished", method=method, route=route, status=status, duration_ms=round(seconds * 1e3, 2))
