@@ -1,0 +1,115 @@
+"""Celery: the doorbell. It carries a row's id to a worker; the row is the truth, so a lost message loses nothing."""
+
+import os
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+from uuid import UUID
+
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # read by billiard when it is imported: SIGTERM stops softly
+
+from celery import Celery, Task, signals
+from kombu import Queue
+
+import app.worker.tasks  # noqa: F401 - registers the tasks
+from app.core import redis
+from app.core.config import settings
+from app.core.logging import set_up
+from app.worker import pulse, runtime
+from app.worker.tracking import REGISTRY, TrackedTask
+
+QUEUES = ("default",)
+VISIBILITY_TIMEOUT = 300  # seconds until Redis offers an unacknowledged message again; the row's lease is far quicker
+
+
+class Doorbell(Task):  # type: ignore[type-arg]  # generic in its types only, not at run time
+    """The Celery side of a tracked task. Only the relay rings it."""
+
+    abstract = True
+
+    def delay(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: see `TrackedTask.delay`."""
+        REGISTRY[self.name.removeprefix("neoforge.")].delay()
+
+    apply_async = delay
+
+
+celery_app = Celery("neoforge", task_cls=Doorbell, set_as_current=True)
+celery_app.conf.update(
+    accept_content=["json"],
+    task_serializer="json",
+    task_ignore_result=True,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_send_sent_event=True,
+    worker_send_task_events=True,
+    worker_prefetch_multiplier=1,
+    worker_concurrency=settings.worker_concurrency,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_soft_shutdown_timeout=settings.shutdown_timeout,
+    worker_enable_soft_shutdown_on_idle=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_connection_timeout=2,
+    broker_transport_options={
+        "visibility_timeout": VISIBILITY_TIMEOUT,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 20,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+    },
+    task_publish_retry=False,
+    task_default_queue=QUEUES[0],
+    task_queues=[Queue(name) for name in QUEUES],
+    task_create_missing_queues=False,
+)
+
+
+def _doorbell(tracked: TrackedTask) -> None:
+    @celery_app.task(
+        name=f"neoforge.{tracked.task_type}", bind=True, time_limit=int(tracked.timeout.total_seconds()) + 15
+    )
+    def ring(self: Any) -> None:
+        runtime.run(UUID(self.request.id))
+
+
+for _tracked in REGISTRY.values():
+    _doorbell(_tracked)
+
+
+def connect(prefix: str) -> None:
+    """Point Celery at its Redis, with our prefix before every key, so that installations can share one."""
+    url = settings.broker_url or redis.redis_url()
+    if not url:
+        raise SystemExit("no broker: set REDIS_URL, or start `make dev`, whose embedded Valkey is found by itself")
+    options = {**celery_app.conf.broker_transport_options, "global_keyprefix": prefix}
+    scheme, _, rest = url.partition("://")
+    if scheme.endswith("+sentinel"):
+        parts = urlsplit(f"redis://{rest}")
+        login, at, hosts = parts.netloc.rpartition("@")
+        name, _, database = parts.path.strip("/").partition("/")
+        url = ";".join(f"sentinel://{login}{at}{host}/{database or 0}" for host in hosts.split(","))
+        options["master_name"] = name or "mymaster"
+    celery_app.conf.update(broker_url=url, broker_transport_options=options)
+
+
+def run_worker(argv: list[str] | None = None) -> None:
+    """Run a worker until it is told to stop. It waits for the database first, which knows the prefix."""
+    set_up("worker")
+    connect(pulse.wait_for_prefix())
+    celery_app.worker_main(
+        ["worker", "--loglevel", settings.log_level, "--without-gossip", "--without-mingle", *(argv or [])]
+    )
+
+
+@signals.worker_ready.connect
+def _alive(**_: Any) -> None:
+    pulse.start("worker")
+
+
+@signals.worker_shutdown.connect
+def _stopping(**_: Any) -> None:
+    pulse.stop()

@@ -1,0 +1,5 @@
+"""The tasks. Importing this package registers every one."""
+
+from app.worker.tasks import email
+
+__all__ = ["email"]
