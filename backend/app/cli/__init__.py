@@ -1,0 +1,157 @@
+"""`neoforge …`: every process and chore of the project. Imports stand in the commands: each loads only its own."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.cli.faults import Group, reads
+
+OF_ALL = ("ENVIRONMENT", "DATA_DIR", "LOG_LEVEL", "LOG_FORMAT")
+DATABASE = ("DATABASE_URL", "ALLOW_SQLITE_IN_PRODUCTION", "DB_POOL_SIZE")
+REDIS = ("REDIS_URL", "REDIS_PREFIX")
+SECRETS = ("SECRET_KEY", "SECRET_KEY_FILE")
+MAIL = ("SMTP_URL", "MAIL_FROM", "PUBLIC_URL")
+BROKER = ("BROKER_URL", "WORKER_CONCURRENCY", "RELAY_AHEAD", "SHUTDOWN_TIMEOUT")
+EDGE = ("HOST", "PORT", "ALLOWED_HOSTS", "ALLOWED_ORIGINS", "TRUSTED_PROXIES", "METRICS_TOKEN", "DOCS_ENABLED")
+ACCOUNTS = ("REQUIRE_VERIFIED_EMAIL", "PASSWORD_MIN_LENGTH", "HASH_THREADS", "SHUTDOWN_TIMEOUT", "DEBUG")
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="neoforge", message="%(package)s %(version)s")
+def cli() -> None:
+    """Run the backend and look after it. Settings come from the environment; .env.example says what each one is."""
+
+
+@cli.command(epilog=reads(*EDGE, *DATABASE, *REDIS, *SECRETS, *MAIL, *BROKER, *ACCOUNTS, *OF_ALL))
+def dev() -> None:
+    """Run everything for development: Valkey, mailbox, migrations, API, worker, scheduler. Ctrl-C ends it."""
+    from app.dev import supervisor
+
+    supervisor.run()
+
+
+@cli.command(epilog=reads(*EDGE, *DATABASE, *REDIS, *SECRETS, *MAIL, *ACCOUNTS, *OF_ALL))
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that answer.")
+@click.option("--host", help="Address to listen on, in place of HOST.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, in place of PORT.")
+@click.option("--fd", type=click.IntRange(3), hidden=True, help="A listening socket that this process was given.")
+def serve(workers: int, host: str | None, port: int | None, fd: int | None) -> None:
+    """Run the API."""
+    from app.cli import serving
+
+    serving.serve(workers=workers, host=host, port=port, fd=fd)
+
+
+@cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *MAIL, *BROKER, *OF_ALL))
+@click.option("--concurrency", type=click.IntRange(1, 256), help="Tasks at once, in place of WORKER_CONCURRENCY.")
+def worker(concurrency: int | None) -> None:
+    """Run a Celery worker, which carries out the promised tasks."""
+    from app.cli import lifeline
+
+    lifeline.tie_forks()
+    from app.worker.celery import run_worker
+
+    run_worker([f"--concurrency={concurrency}"] if concurrency else [])
+
+
+@cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *BROKER, *OF_ALL))
+def scheduler() -> None:
+    """Run the relay and the schedules, which hand due tasks to the workers."""
+    from app.worker import relay
+
+    relay.run()
+
+
+@cli.group(cls=Group)
+def db() -> None:
+    """Look after the database's schema."""
+
+
+@db.command(epilog=reads("MIGRATION_DATABASE_URL", *DATABASE, *OF_ALL))
+@click.argument("revision", default="head")
+def upgrade(revision: str) -> None:
+    """Bring the schema to REVISION (default: the newest)."""
+    from app.cli import schema
+
+    schema.upgrade(revision)
+
+
+@db.command(epilog=reads("MIGRATION_DATABASE_URL", *DATABASE, *OF_ALL))
+@click.argument("revision", default="-1")
+def downgrade(revision: str) -> None:
+    """Take the schema back to REVISION (default: one back); `base` takes all of it away."""
+    from app.tools import migrate
+
+    migrate.downgrade(revision=revision)
+
+
+@db.command(epilog=reads("MIGRATION_DATABASE_URL", *DATABASE, *OF_ALL))
+def current() -> None:
+    """Print the database's revision and the newest one."""
+    from app.cli import schema
+
+    found, newest = schema.revisions()
+    click.echo(f"{found or 'empty'} (newest: {newest})")
+
+
+@cli.group(cls=Group)
+def users() -> None:
+    """Look after accounts."""
+
+
+@users.command(epilog=reads(*DATABASE, *SECRETS, "PASSWORD_MIN_LENGTH", *OF_ALL))
+@click.option("--email", required=True, help="The new account's address; it counts as verified.")
+def create_admin(email: str) -> None:
+    """Make an account that may do everything. Reads its password from standard input."""
+    password = click.prompt("Password", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    from app.cli import accounts
+
+    user_id = accounts.create_admin(email, password)
+    click.echo(f"made {email} ({user_id})")
+
+
+@cli.command(epilog=reads("ENVIRONMENT", "DATA_DIR"))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(yes: bool) -> None:
+    """Empty the embedded stack: its database, Valkey, mailbox and secrets. Development only."""
+    from app.core.config import Environment, settings
+    from app.core.process import CannotRun
+    from app.dev.state import State
+
+    if settings.environment is not Environment.development:
+        raise CannotRun(f"`neoforge reset` is for development, and ENVIRONMENT is {settings.environment}")
+    if not settings.data_dir.is_dir():
+        return
+    state = State(settings.data_dir)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("nobody is here to be asked: say --yes.")
+        click.confirm(f"Remove the database, Valkey's files, mails and secrets in {settings.data_dir}?", abort=True)
+    state.empty()
+    click.echo(f"emptied {settings.data_dir}")
+
+
+@cli.command(epilog=reads("PUBLIC_URL", *OF_ALL))
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write, not standard output.")
+def openapi(output: Path | None) -> None:
+    """Print the OpenAPI document."""
+    import json
+
+    from uvicorn.importer import import_from_string
+
+    # By name: the commands and the application do not import each other.
+    application: Any = import_from_string("app.main:app")
+    text = json.dumps(application.openapi(), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text)
+
+
+def main() -> None:
+    """The command `neoforge`."""
+    from app.cli.faults import run
+
+    run(cli)

@@ -1,0 +1,74 @@
+"""How the commands fail: one line on standard error that says what to do, and an exit code."""
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+TOLD_AS_IT_IS = {"app.core.process.CannotRun", "app.core.config.SettingsError", "alembic.util.exc.CommandError"}
+DONE, FAILED, WRONG_USE = 0, 1, 2
+
+
+class Group(click.Group):
+    """A group that lists its commands in the order of their definition, and whose names have hyphens."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+def reads(*variables: str) -> str:
+    """The help's last paragraph."""
+    return "Reads " + ", ".join(dict.fromkeys(variables)) + "."
+
+
+def run(command: click.Command) -> NoReturn:
+    """Run `command` on this process's arguments and exit."""
+    try:
+        code = command.main(prog_name="neoforge", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "neoforge"
+        _fail(f"{error.format_message()} See `{where} --help`.", WRONG_USE)
+    except click.Abort:
+        _fail("stopped", FAILED)
+    except click.ClickException as error:
+        _fail(error.format_message(), FAILED)
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:
+        told = _expected(error)
+        if told is None:
+            raise
+        _fail(told, FAILED)
+    sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print("neoforge: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _expected(error: Exception) -> str | None:
+    """What to tell of a fault that comes from the surroundings; None when the fault is ours and needs its traceback.
+
+    Classes are known by their names: their modules load slowly, and one that was never loaded has raised nothing.
+    """
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
+    if kinds & TOLD_AS_IT_IS:
+        return str(error)
+    if "app.core.errors.AppError" in kinds:
+        return _app_error(error)
+    is_unavailable = getattr(sys.modules.get("app.core.db"), "is_unavailable", None)
+    if is_unavailable is not None and is_unavailable(error):
+        return "the database cannot be used now: see that it runs, and that DATABASE_URL names it"
+    if isinstance(error, PermissionError):
+        return f"{error.filename or 'a file'} may not be read or written by this user: set DATA_DIR to another"
+    return None
+
+
+def _app_error(error: Exception) -> str:
+    faults = getattr(error, "extra", {}).get("errors", [])
+    details = [str(fault.get("detail", "")) for fault in faults] or [str(getattr(error, "detail", error))]
+    return "; ".join(details)

@@ -1,0 +1,107 @@
+"""The API's processes: one, or several that share a socket and a folder of metrics."""
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.importer import import_from_string
+from uvicorn.supervisors import Multiprocess
+
+from app.core.config import settings
+from app.core.logging import set_up
+from app.core.process import die_with_parent, listen
+
+FAILED = "the API did not start: the log above says why"
+
+
+def serve(*, workers: int, host: str | None, port: int | None, fd: int | None) -> None:
+    """Answer until SIGTERM or SIGINT.
+
+    Raises:
+        CannotRun: the port is taken.
+        ClickException: the application does not start.
+    """
+    set_up("api")
+    config = uvicorn.Config(
+        "app.cli.serving:application",
+        factory=True,
+        workers=workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        server_header=False,
+        access_log=False,
+        proxy_headers=False,
+        log_config=None,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+    )
+    if fd is None:
+        sock = listen(host or settings.host, settings.port if port is None else port)
+    else:
+        sock = socket.socket(fileno=fd)
+    with sock:
+        if workers == 1:
+            _run_one(uvicorn.Server(config), sock)
+        else:
+            _run_several(config, sock)
+
+
+def application() -> Any:
+    """The application, in the process that answers."""
+    if parent := os.environ.get("NEOFORGE_SERVED_BY"):
+        die_with_parent(int(parent), signal.SIGTERM)
+    set_up("api")
+    return import_from_string("app.main:app")  # by name: the commands and the application do not import each other
+
+
+def _run_one(server: uvicorn.Server, sock: socket.socket) -> None:
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: None)  # the server raises them again when it is done, and done is exit code 0
+    try:
+        server.run(sockets=[sock])
+    except SystemExit:
+        raise click.ClickException(FAILED) from None
+
+
+def _run_several(config: uvicorn.Config, sock: socket.socket) -> None:
+    with _metrics_folder():
+        os.environ["NEOFORGE_SERVED_BY"] = str(os.getpid())
+        processes = Processes(config, [sock])
+        processes.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in processes.processes):
+        raise click.ClickException(FAILED)
+
+
+class Processes(Multiprocess):
+    """Uvicorn's own, which also forgets the live gauges of processes that have ended."""
+
+    _seen: frozenset[int | None] = frozenset()
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        now = frozenset(process.pid for process in self.processes)
+        for pid in self._seen - now:
+            from prometheus_client.multiprocess import mark_process_dead
+
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has not typed it
+        self._seen = now
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[None]:
+    """A fresh private folder through which the processes add up their metrics; named before their import."""
+    folder = tempfile.mkdtemp(prefix="neoforge-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""The application: what is served where, and what starts and ends with the process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+
+import app as package
+from app.api import openapi, problems
+from app.api.api import api_router
+from app.api.endpoints import pages
+from app.api.middleware import Edge
+from app.api.v2.api import api_router as api_router_v2
+from app.core import background, db, logging, redis, security
+from app.core.config import Environment, settings
+from app.services import health
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """What the process needs. Neither the database nor Redis has to be there: they are joined when they come."""
+    if not structlog.is_configured():  # a process of `serve --workers` begins here
+        logging.set_up("api")
+    security.start_secrets()
+    health.draining(False)
+    yield
+    health.draining(True)
+    await background.finish()
+    await redis.close()
+    await db.dispose()
+
+
+def create_app() -> FastAPI:
+    """The application, as `neoforge serve` runs it and tests drive it."""
+    made = FastAPI(
+        title="NeoForge",
+        version=package.__version__,
+        lifespan=lifespan,
+        openapi_url=None,  # served by `pages`, from the package and under a policy of its own
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    made.add_middleware(Edge)
+    problems.install(made)
+    made.include_router(api_router, prefix="/api/v1")
+    made.include_router(api_router_v2, prefix="/api/v2")
+    made.include_router(pages.router)
+    if settings.serves_docs:
+        made.include_router(pages.docs_router)
+    if settings.environment is Environment.development:
+        from app.dev.mailbox import Mailbox
+
+        made.router.routes.extend(Mailbox(settings.data_dir / "mailbox").routes())
+    made.openapi = lambda: openapi.build(made)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return made
+
+
+app = create_app()
