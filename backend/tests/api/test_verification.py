@@ -1,0 +1,67 @@
+import asyncio
+from datetime import timedelta
+
+import pytest
+from httpx2 import AsyncClient
+
+from app.core.db import new_session
+from app.crud import mail_token
+from app.crud import user as users
+from app.models.mail_token import MailPurpose
+from app.services import tokens
+from tests.flows import V1, Account, problem, signed_in
+
+
+async def promised_token(account: Account) -> str:
+    """The token that the mail of this account carries."""
+    async with new_session(read_only=True) as db:
+        user = await users.get_by_email(db, account.email)
+        assert user is not None
+        row = await mail_token.newest(db, user.id, MailPurpose.verify)
+        assert row is not None
+        return tokens.mail_token(row)
+
+
+async def verify(client: AsyncClient, token: str):
+    return await client.post(f"{V1}/auth/verify-email", json={"token": token})
+
+
+async def test_the_mailed_token_verifies_the_address_once(client: AsyncClient) -> None:
+    account = await signed_in(client)
+    token = await promised_token(account)
+    assert (await verify(client, token)).status_code == 204
+    assert (await account.me()).json()["is_verified"] is True
+    assert problem(await verify(client, token)) == (400, "invalid_token")
+
+
+async def test_of_ten_at_once_one_verifies(client: AsyncClient) -> None:
+    account = await signed_in(client)
+    token = await promised_token(account)
+    answers = await asyncio.gather(*(verify(client, token) for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [204] + [400] * 9
+
+
+async def test_a_get_never_consumes_a_token(client: AsyncClient) -> None:
+    account = await signed_in(client)
+    token = await promised_token(account)
+    page = await client.get("/account/verify", params={"token": token})
+    assert page.status_code == 200
+    assert token not in page.text
+    assert (await verify(client, token)).status_code == 204
+
+
+@pytest.mark.parametrize("token", ["x", "nfm_", "nfm_" + "A" * 64, "nfr_" + "A" * 64, "ü"])
+async def test_a_token_that_is_not_ours_is_refused(client: AsyncClient, token: str) -> None:
+    assert problem(await verify(client, token)) == (400, "invalid_token")
+
+
+async def test_a_token_works_for_a_day(client: AsyncClient, clock) -> None:
+    account = await signed_in(client)
+    token = await promised_token(account)
+    clock.advance(timedelta(hours=24, seconds=1))
+    assert problem(await verify(client, token)) == (400, "invalid_token")
+
+
+async def test_a_refresh_token_does_not_verify(client: AsyncClient) -> None:
+    account = await signed_in(client)
+    assert problem(await verify(client, account.pair["refresh_token"])) == (400, "invalid_token")

@@ -1,0 +1,158 @@
+"""`kill -9` of anything at any moment: what was answered with 2xx is stored, once, and its mail arrives."""
+
+import os
+import random
+import sqlite3
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+from httpx2 import AsyncClient
+from sqlmodel import col, select
+
+from app.core.db import new_session
+from app.models import BackgroundTask, User
+from tests.faults.stack import Stack, attempt, kill_at_random, rounds
+from tests.flows import V1, Account, new_email
+from tests.inbox import Inbox
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.timeout(900)
+ROLES = {"api": ["serve"], "worker": ["worker"], "scheduler": ["scheduler"]}
+
+
+async def test_every_registration_answered_201_is_stored_once_and_its_mail_arrives(smtp: Inbox, tmp_path: Path) -> None:
+    stack = Stack(tmp_path, ROLES, {})
+    outcomes: dict[str, int | None] = {}
+    wanted = rounds(200, 40)
+    stack.start_all()
+    try:
+        await stack.ready()
+        async with anyio.create_task_group() as together:
+            together.start_soon(_kill, stack, lambda: len(outcomes) >= wanted)
+            for _ in range(4):
+                together.start_soon(_register_on_and_on, stack.addresses[0], outcomes, wanted)
+        answered = [email for email, status in outcomes.items() if status == 201]
+        assert answered, Counter(outcomes.values())
+        await eventually(
+            lambda: (
+                {mail for email in answered for mail in _ids(smtp, email)}
+                and all(_ids(smtp, email) for email in answered)
+            ),
+            within=60,
+        )
+    finally:
+        stack.end()
+    print(f"kills={stack.kills} outcomes={dict(Counter(outcomes.values()))}")
+    users, promised = await _stored(outcomes)
+    for email, status in outcomes.items():
+        assert users[email] == promised[email] <= 1, (email, status)
+        if status is not None:
+            assert users[email] == (status == 201), (email, status)
+        assert len(_ids(smtp, email)) <= 1, "two different mails for one promise"
+
+
+async def _kill(stack: Stack, until) -> None:
+    await kill_at_random(stack, seed=random.randrange(2**32), pause=(0.5, 3.0), until=until)
+
+
+async def _register_on_and_on(address: str, outcomes: dict[str, int | None], wanted: int) -> None:
+    async with AsyncClient(base_url=address, timeout=20) as client:
+        while len(outcomes) < wanted:
+            account = Account(client, email=new_email())
+            answer = await attempt(account.register)
+            if answer is None and not await _up(client):
+                continue  # refused before it was sent: it says nothing
+            outcomes[account.email] = answer.status_code if answer is not None else None
+
+
+async def _up(client: AsyncClient) -> bool:
+    answer = await attempt(lambda: client.get(f"{V1}/health"))
+    if answer is None:
+        await anyio.sleep(0.1)
+    return answer is not None
+
+
+def _ids(smtp: Inbox, email: str) -> set[str]:
+    return {mail.message_id for mail in smtp.received(email)}
+
+
+async def _stored(outcomes: dict[str, int | None]) -> tuple[Counter[str], Counter[str]]:
+    async with new_session(read_only=True) as db:
+        users = {
+            user.id: user.email for user in (await db.exec(select(User).where(col(User.email).in_(outcomes)))).all()
+        }
+        owners = (await db.exec(select(BackgroundTask.user_id).where(col(BackgroundTask.user_id).in_(users)))).all()
+    return Counter(users.values()), Counter(users[owner] for owner in owners if owner)
+
+
+async def test_one_sqlite_file_is_written_by_all_of_them_under_kills(smtp: Inbox, tmp_path: Path) -> None:
+    from app.tools import migrate
+
+    file = tmp_path / "one.db"
+    url = f"sqlite:///{file}"
+    migrate.upgrade(url)
+    roles = {
+        "api": ["serve"],
+        "api-2": ["serve"],
+        "worker": ["worker"],
+        "relay": ["scheduler"],
+        "relay-2": ["scheduler"],
+    }
+    stack = Stack(tmp_path, roles, {"DATABASE_URL": url, "REDIS_PREFIX": os.environ["REDIS_PREFIX"] + "faults:"})
+    wanted, stored = rounds(100, 20), {}
+    stack.start_all()
+    try:
+        await stack.ready()
+        async with anyio.create_task_group() as together:
+            together.start_soon(_kill_quickly, stack, stored, lambda: stack.kills >= wanted)
+            for number in range(4):
+                together.start_soon(_count_up, stack.addresses[number % 2], stored, lambda: stack.kills >= wanted)
+        await stack.ready()
+    finally:
+        stack.end()
+    logged = stack.logged()
+    assert "database is locked" not in logged
+    with sqlite3.connect(file) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        names = dict(db.execute("SELECT email, full_name FROM users").fetchall())
+        tasks = db.execute("SELECT count(*) FROM background_tasks").fetchone()[0]
+    updates = 0
+    for email, (acknowledged, tried) in stored.items():
+        assert acknowledged <= int(names[email] or 0) <= tried, email
+        updates += acknowledged
+    assert tasks == len(names)
+    assert updates, "nothing was written: nothing was shown"
+    print(f"kills={stack.kills} updates={updates} users={len(names)}")
+
+
+async def _kill_quickly(stack: Stack, stored: dict[str, tuple[int, int]], until) -> None:
+    await eventually(lambda: any(acknowledged for acknowledged, _ in stored.values()), within=120)
+    await kill_at_random(stack, seed=random.randrange(2**32), pause=(0.3, 0.9), until=until)
+
+
+async def _count_up(address: str, stored: dict[str, tuple[int, int]], until) -> None:
+    """Write 1, 2, 3, … into one's own name; what was answered with 200 may never be smaller in the file."""
+    async with AsyncClient(base_url=address, timeout=20) as client:
+        account: Account | None = None
+        while not until():
+            if account is None:
+                fresh = Account(client)
+                registered = await attempt(fresh.register)
+                signed = (
+                    await attempt(fresh.login) if registered is not None and registered.status_code == 201 else None
+                )
+                if signed is None or signed.status_code != 200:
+                    await anyio.sleep(0.1)
+                    continue
+                account, stored[fresh.email] = fresh, (0, 0)
+            acknowledged, tried = stored[account.email]
+            stored[account.email] = (acknowledged, tried + 1)
+            body, bearer = {"full_name": str(tried + 1)}, account.bearer
+            answer = await attempt(partial(client.put, f"{V1}/users/me", json=body, headers=bearer))
+            if answer is not None and answer.status_code == 200:
+                stored[account.email] = (tried + 1, tried + 1)
+            elif answer is None:
+                await anyio.sleep(0.1)

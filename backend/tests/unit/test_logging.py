@@ -1,0 +1,122 @@
+import json
+import logging
+import sys
+import time
+
+import pytest
+import structlog
+
+from app.core import logging as ours
+from app.core.redaction import MAX_TEXT, REDACTED, clean_text, redact
+
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2g"
+JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxMjMifQ.c2lnbmF0dXJl-_x"
+
+
+@pytest.fixture
+def lines(capsys):
+    """What this process writes from here on, as JSON objects."""
+    before = structlog.get_config(), logging.getLogger().handlers[:], sys.excepthook
+    ours.set_up("test")
+
+    def read():
+        return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+    yield read
+    structlog.configure(**before[0])
+    logging.getLogger().handlers, sys.excepthook = before[1], before[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("signed with " + JWT, "signed with [redacted]"),
+        ("spent nfr_AbC-12_x= twice", "spent [redacted] twice"),
+        ("mail token nfm_AbC, api key nfk_AbC", "mail token [redacted], api key [redacted]"),
+        (f"stored {HASH} for it", "stored [redacted] for it"),
+        ("to ada@example.com, or <Ada.L+x@example.org>", "to [redacted], or <[redacted]>"),
+        ("to ada%40example.com", "to [redacted]"),
+        ("redis://:pw@localhost:6379/0", "redis://[redacted]@localhost:6379/0"),
+        ("postgresql://joe:p@ss@db/x?sslmode=require", "postgresql://[redacted]@db/x?[redacted]"),
+        ("GET /account/verify?token=abc HTTP/1.1", "GET /account/verify?[redacted] HTTP/1.1"),
+        ("Authorization: Bearer abc.def", "Authorization: [redacted]"),
+        ("bearer abc.def", "bearer [redacted]"),
+        ("Cookie: a=b; c=d", "Cookie: [redacted]"),
+        ("password=hunter2 user=joe", "password=[redacted] user=joe"),
+        ("{'new_password': 'hun ter2', 'n': 1}", "{'new_password': [redacted], 'n': 1}"),
+        ('{"refresh_token": "abc"}', '{"refresh_token": [redacted]}'),
+        ("[type=missing, input_value={'pass': 'x, y'}, input_type=dict]",
+         "[type=missing, input_value=[redacted], input_type=dict]"),
+        ("Key (email)=(ada@example.com) already exists", "Key (email)=([redacted]) already exists"),
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_secret_is_taken_out_of_a_text(text, cleaned):
+    assert clean_text(text) == cleaned
+
+
+@pytest.mark.parametrize("text", ["@router.get('/me')", "a @ b", "user_registered", "what? nothing", "12:30", "nfs"])
+def test_other_text_stays_as_it_is(text):
+    assert clean_text(text) == text
+
+
+def test_values_are_hidden_by_the_name_of_their_key_however_deep():
+    event = {"a": [{"Set-Cookie": "x"}, {"api_key": "x"}, {"user": {"E-Mail": "x", "id": 7}}], "otp": 123, "ok": True}
+    assert redact(None, "info", event) == {
+        "a": [{"Set-Cookie": REDACTED}, {"api_key": REDACTED}, {"user": {"E-Mail": REDACTED, "id": 7}}],
+        "otp": REDACTED,
+        "ok": True,
+    }
+
+
+def test_keys_bytes_and_objects_are_cleaned_too():
+    class Thing:
+        def __repr__(self):
+            return "Thing(ada@example.com)"
+
+    event = {"ada@example.com": b"nfr_AbCdEf", "thing": Thing(), "set": {"ada@example.com"}}
+    assert redact(None, "info", event) == {REDACTED: REDACTED, "thing": "Thing([redacted])", "set": [REDACTED]}
+
+
+@pytest.mark.parametrize("bad", ["a@", "nfr_", "eyJ", "password=", "://", "x?", "Bearer ", "cookie:", "$argon2", "="])
+def test_no_text_makes_it_slow(bad):
+    began = time.process_time()
+    assert len(clean_text(bad * 100_000)) < 10 * MAX_TEXT
+    assert time.process_time() - began < 0.5
+
+
+def test_both_kinds_of_loggers_write_the_same_lines(lines):
+    structlog.contextvars.bind_contextvars(request_id="r1")
+    structlog.get_logger().info("thing_done", token="abc")
+    logging.getLogger("uvicorn.error").warning("GET %s", "/x?token=abc")
+    structlog.contextvars.clear_contextvars()
+    first, second = lines()
+    assert (first["event"], first["level"], first["token"]) == ("thing_done", "info", REDACTED)
+    assert (second["event"], second["level"], second["logger"]) == ("GET /x?[redacted]", "warning", "uvicorn.error")
+    assert first["request_id"] == second["request_id"] == "r1"
+    assert first["process"] == second["process"] == "test"
+    assert first["timestamp"].endswith("Z")
+
+
+def test_tracebacks_are_cleaned(lines):
+    for log in (structlog.get_logger(), logging.getLogger("celery")):
+        try:
+            raise ValueError(f"password='hunter2' for ada@example.com by {JWT}")
+        except ValueError:
+            log.exception("thing_failed")
+    for line in lines():
+        assert "Traceback" in line["exception"]
+        assert not any(secret in json.dumps(line) for secret in ("hunter2", "ada@", "eyJ"))
+
+
+def test_a_lone_surrogate_does_not_lose_the_line(lines):
+    structlog.get_logger().info("thing_done", name="\ud800")
+    logging.getLogger("x").error("\ud800")
+    assert [line["level"] for line in lines()] == ["info", "error"]
+
+
+def test_what_ends_the_process_is_logged_and_cleaned(lines):
+    error = ValueError("password=hunter2")
+    sys.excepthook(ValueError, error, None)
+    (line,) = lines()
+    assert (line["event"], line["level"]) == ("process_failed", "critical")
+    assert "hunter2" not in json.dumps(line)
