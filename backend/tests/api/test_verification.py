@@ -1,4 +1,3 @@
-import asyncio
 from datetime import timedelta
 
 import pytest
@@ -7,19 +6,24 @@ from httpx2 import AsyncClient
 from app.core.db import new_session
 from app.crud import mail_token
 from app.crud import user as users
-from app.models.mail_token import MailPurpose
+from app.models.mail_token import MailPurpose, MailToken
 from app.services import tokens
+from tests.collisions import collide
 from tests.flows import V1, Account, problem, signed_in
 
 
-async def promised_token(account: Account) -> str:
-    """The token that the mail of this account carries."""
+async def promised(account: Account) -> MailToken:
+    """The row of the token that the mail of this account carries."""
     async with new_session(read_only=True) as db:
         user = await users.get_by_email(db, account.email)
         assert user is not None
         row = await mail_token.newest(db, user.id, MailPurpose.verify)
         assert row is not None
-        return tokens.mail_token(row)
+        return row
+
+
+async def promised_token(account: Account) -> str:
+    return tokens.mail_token(await promised(account))
 
 
 async def verify(client: AsyncClient, token: str):
@@ -34,11 +38,11 @@ async def test_the_mailed_token_verifies_the_address_once(client: AsyncClient) -
     assert problem(await verify(client, token)) == (400, "invalid_token")
 
 
-async def test_of_ten_at_once_one_verifies(client: AsyncClient) -> None:
+async def test_of_eight_at_once_one_verifies(client: AsyncClient) -> None:
     account = await signed_in(client)
-    token = await promised_token(account)
-    answers = await asyncio.gather(*(verify(client, token) for _ in range(10)))
-    assert sorted(answer.status_code for answer in answers) == [204] + [400] * 9
+    row = await promised(account)
+    answers = await collide(row, [verify(client, tokens.mail_token(row)) for _ in range(8)])
+    assert sorted(answer.status_code for answer in answers) == [204] + [400] * 7
 
 
 async def test_a_get_never_consumes_a_token(client: AsyncClient) -> None:

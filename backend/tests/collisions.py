@@ -1,0 +1,43 @@
+"""Requests that meet at one row, so that a race is run every time and not only on a busy machine."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.config import settings
+from app.core.db import build_engine, is_sqlite
+from tests.waiting import eventually
+
+Answer = TypeVar("Answer")
+WAITING = text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'neoforge' AND wait_event_type = 'Lock'"
+)
+
+
+async def collide(row: Any, work: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
+    """Run all of `work`, which writes `row` (a table's instance); at most 9 at once, so that each has a connection.
+
+    On PostgreSQL the row is locked until every one of them has come as far as writing it, so that each has read it as it
+    was. SQLite lets one transaction at a time in: there they run one after the other, as in life.
+    """
+    engine = build_engine(settings.database_url, pool_size=2)
+    try:
+        async with AsyncSession(engine) as holder:
+            if not is_sqlite(engine):
+                await holder.get_one(type(row), row.id, with_for_update=True)
+            running = [asyncio.ensure_future(one) for one in work]
+
+            async def all_wait() -> bool:
+                async with engine.connect() as connection:
+                    return (await connection.execute(WAITING)).scalar_one() >= len(running)
+
+            if not is_sqlite(engine):
+                await eventually(all_wait)
+            await holder.rollback()
+        return await asyncio.gather(*running)
+    finally:
+        await engine.dispose()
