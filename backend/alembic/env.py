@@ -13,7 +13,8 @@ from sqlmodel.sql.sqltypes import AutoString
 
 import app.models  # noqa: F401 - registers the tables
 from app.core.config import settings
-from app.core.db import UTCDateTime, build_engine
+from app.core.db import build_engine
+from app.core.sql import UTCDateTime
 
 LOCK = 0x6E656F66  # "neof": the advisory lock that migrations of one PostgreSQL database share
 

@@ -8,7 +8,8 @@ from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config import settings
-from app.core.db import build_engine, is_sqlite
+from app.core.db import build_engine
+from app.core.sql import is_sqlite
 from tests.waiting import eventually
 
 Answer = TypeVar("Answer")
@@ -21,8 +22,8 @@ WAITING = text(
 async def collide(row: Any, work: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
     """Run all of `work`, which writes `row` (a table's instance); at most 9 at once, so that each has a connection.
 
-    On PostgreSQL the row is locked until every one of them has come as far as writing it, so that each has read it as it
-    was. SQLite lets one transaction at a time in: there they run one after the other, as in life.
+    On PostgreSQL the row is locked until every one of them has come as far as writing it, so that each has read it as
+    it was. SQLite lets one transaction at a time in: there they run one after the other, as in life.
     """
     engine = build_engine(settings.database_url, pool_size=2)
     try:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from app.core.db import UTCDateTime, new_id
+from app.core.sql import UTCDateTime, new_id
 
 revision: str = "0001"
 down_revision: str | None = None

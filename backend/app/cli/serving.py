@@ -7,6 +7,8 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
+from types import FrameType
 from typing import Any
 
 import click
@@ -18,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from app.core.config import settings
 from app.core.logging import set_up
 from app.core.process import die_with_parent, listen
+from app.services import health
 
 FAILED = "the API did not start: the log above says why"
 
@@ -60,7 +63,29 @@ def application() -> Any:
     if parent := os.environ.get("NEOFORGE_SERVED_BY"):
         die_with_parent(int(parent), signal.SIGTERM)
     set_up("api")
+    _drain_before_stopping()
     return import_from_string("app.main:app")  # by name: the commands and the application do not import each other
+
+
+def _drain_before_stopping() -> None:
+    """On SIGTERM say `503` at readiness for DRAIN_SECONDS, and answer meanwhile: a balancer looks elsewhere in time."""
+    stop = signal.getsignal(signal.SIGTERM)
+    if not settings.drain_seconds or not callable(stop):
+        return
+    told = False
+
+    def drain(signum: int, frame: FrameType | None) -> None:
+        nonlocal told
+        if told:  # a second time: at once
+            stop(signum, frame)
+            return
+        told = True
+        health.draining(True)
+        waiting = Timer(settings.drain_seconds, stop, (signum, frame))
+        waiting.daemon = True
+        waiting.start()
+
+    signal.signal(signal.SIGTERM, drain)
 
 
 def _run_one(server: uvicorn.Server, sock: socket.socket) -> None:

@@ -23,9 +23,9 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 
 from app.core.clock import utc_now
 from app.core.config import settings
-from app.core.db import new_id
 from app.core.errors import InvalidAccessToken
 from app.core.secrets import derive_key, start_secrets
+from app.core.sql import new_id
 
 __all__ = [
     "AccessClaims",

@@ -9,7 +9,7 @@ from sqlmodel import col, delete, insert, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
-from app.core.db import is_sqlite, transaction_id
+from app.core.sql import is_sqlite, transaction_id
 from app.models.change import Change
 
 USER, SESSION = "user", "session"

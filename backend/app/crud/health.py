@@ -5,7 +5,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db import is_sqlite
+from app.core.sql import is_sqlite
 
 _VERSIONS = table("alembic_version", column("version_num"))
 _TABLE_MISSING = "42P01"  # PostgreSQL's code for it

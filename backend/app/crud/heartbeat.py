@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db import db_now
+from app.core.sql import db_now
 from app.models.heartbeat import Heartbeat
 
 ALIVE = timedelta(seconds=30)  # three beats

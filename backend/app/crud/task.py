@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlmodel import col, delete, func, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db import db_now
+from app.core.sql import db_now
 from app.models.background_task import BackgroundTask, TaskStatus
 
 RING_LEASE = timedelta(seconds=15)  # a message that nobody took by then is taken for lost, and the row is rung again

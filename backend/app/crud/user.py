@@ -6,7 +6,7 @@ from sqlmodel import update as update_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
-from app.core.db import insert_new
+from app.core.sql import insert_new
 from app.models.user import User
 from app.schemas.users import UserCreate, UserUpdate, canonical_email
 

@@ -7,7 +7,7 @@ from sqlalchemy import Index, text
 from sqlmodel import Field
 
 from app.core.clock import utc_now
-from app.core.db import UTCDateTime
+from app.core.sql import UTCDateTime
 from app.models.base import JSON_TYPE, Table
 
 

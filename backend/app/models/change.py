@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, Index, Integer
 from sqlmodel import Field, SQLModel
 
 from app.core.clock import utc_now
-from app.core.db import UTCDateTime
+from app.core.sql import UTCDateTime
 from app.models import base  # noqa: F401 - the naming convention must stand before the first table
 
 

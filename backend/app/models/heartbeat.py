@@ -2,7 +2,7 @@ from datetime import datetime
 
 from sqlmodel import Field
 
-from app.core.db import UTCDateTime
+from app.core.sql import UTCDateTime
 from app.models.base import Table
 
 

@@ -3,7 +3,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint
 from sqlmodel import Field, SQLModel
 
-from app.core.db import new_id
+from app.core.sql import new_id
 from app.models import base  # noqa: F401 - the naming convention must stand before the first table
 
 

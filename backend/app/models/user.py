@@ -3,7 +3,7 @@ from datetime import datetime
 from sqlmodel import Field
 
 from app.core.clock import utc_now
-from app.core.db import UTCDateTime
+from app.core.sql import UTCDateTime
 from app.models.base import JSON_TYPE, Table
 
 

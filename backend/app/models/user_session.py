@@ -5,7 +5,7 @@ from sqlalchemy import Index
 from sqlmodel import Field
 
 from app.core.clock import utc_now
-from app.core.db import UTCDateTime
+from app.core.sql import UTCDateTime
 from app.models.base import Table
 
 

@@ -8,11 +8,11 @@ import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
-from app.core.db import new_id
 from app.core.errors import InvalidRefreshToken, RefreshTokenReused, SessionRevoked
 from app.core.metrics import SESSIONS_REPLAYED
 from app.core.secrets import key_id
 from app.core.security import issue_access_token
+from app.core.sql import new_id
 from app.crud import change
 from app.crud import session as rows
 from app.models.user import User

@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core import redis
-from app.core.db import db_now, on_commit
+from app.core.db import on_commit
+from app.core.sql import db_now
 from app.crud import task as rows
 from app.models.background_task import BackgroundTask, TaskType
 from app.models.user import User

@@ -12,7 +12,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core import redis
 from app.core.config import settings
-from app.core.db import build_engine, dispose, new_id
+from app.core.db import build_engine, dispose
+from app.core.sql import new_id
 from app.crud import heartbeat
 from app.crud.task import RENEW_EVERY
 

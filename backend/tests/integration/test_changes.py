@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from app.core.db import engine, is_sqlite, new_session
+from app.core.db import engine, new_session
+from app.core.sql import is_sqlite
 from app.crud import change
 from app.crud.change import Place
 

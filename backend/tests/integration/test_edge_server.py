@@ -210,3 +210,17 @@ async def test_metrics_in_production_take_the_token_where_there_is_one(server):
     assert problem(wrong) == (401, "invalid_access_token")
     assert 'error="invalid_token"' in wrong.headers["www-authenticate"]
     assert (right.status_code, docs.status_code) == (200, 200)
+
+
+async def test_a_server_that_is_told_to_stop_says_so_first_and_answers_meanwhile(server):
+    running = await server(DRAIN_SECONDS="60")
+    async with AsyncClient(base_url=running.url, trust_env=False) as client:
+        running.process.terminate()
+
+        async def not_ready() -> bool:
+            answer = await client.get(f"{V1}/health/ready")
+            return answer.status_code == 503 and answer.json()["checks"]["database"]["status"] == "healthy"
+
+        await eventually(not_ready)
+        assert (await client.get(f"{V1}/config")).status_code == 200
+    assert running.stop() == 0  # a second SIGTERM does not wait

@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 from sqlmodel import col, func, select, update
 
-from app.core.db import db_now, new_session
+from app.core.db import new_session
+from app.core.sql import db_now
 from app.crud import task as rows
 from app.models import BackgroundTask, TaskStatus, TaskType
 from app.services import tasks

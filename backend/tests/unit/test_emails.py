@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from app.core.db import new_id
 from app.core.email import render
+from app.core.sql import new_id
 from app.schemas.users import canonical_email
 
 

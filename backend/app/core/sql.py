@@ -1,0 +1,105 @@
+"""SQL that reads the same on SQLite and on PostgreSQL: keys, times, the database's clock, inserting what is new."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import uuid_utils
+from sqlalchemy import DateTime, Dialect, Float, String, bindparam
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import SQLModel
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+
+def new_id() -> UUID:
+    """A UUIDv7: in order of time, so that rows that were made together stand together. Source: RFC 9562."""
+    return UUID(int=uuid_utils.uuid7().int)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware timestamp: `timestamptz` on PostgreSQL, text of fixed width (so that it sorts) on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(String(26) if dialect.name == "sqlite" else DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or isinstance(value, str):
+            return value
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime cannot be stored: make it aware, in UTC")
+        value = value.astimezone(UTC)
+        return value.strftime("%Y-%m-%d %H:%M:%S.%f") if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        return value.astimezone(UTC) if value is not None else None
+
+
+class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
+    """The database's own clock, `after` from now. Leases and heartbeats use it, so that two machines agree."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+    def __init__(self, after: timedelta = timedelta(0)) -> None:
+
+        super().__init__(bindparam(None, after.total_seconds(), type_=Float()))
+
+
+@compiles(db_now, "postgresql")
+def _now_postgresql(element: db_now, compiler: Any, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+
+
+@compiles(db_now, "sqlite")
+def _now_sqlite(element: db_now, compiler: Any, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(strftime('%Y-%m-%d %H:%M:%f', julianday('now') + ({seconds}) / 86400.0) || '000')"
+
+
+class transaction_id(FunctionElement[int]):  # noqa: N801 - reads as the SQL function that it is
+    """The writing transaction's id on PostgreSQL, 0 on SQLite, where rows become visible in the order of their ids."""
+
+    inherit_cache = True
+
+
+@compiles(transaction_id, "postgresql")
+def _xid_postgresql(*_: Any, **__: Any) -> str:
+    return "(pg_current_xact_id()::text::bigint)"
+
+
+@compiles(transaction_id, "sqlite")
+def _xid_sqlite(*_: Any, **__: Any) -> str:
+    return "0"
+
+
+def is_sqlite(db: AsyncSession | AsyncEngine) -> bool:
+    bind = db.get_bind() if isinstance(db, AsyncSession) else db
+    return bind.dialect.name == "sqlite"
+
+
+async def insert_new(db: AsyncSession, row: SQLModel, *, conflict: str) -> bool:
+    """Insert `row` unless another has the same value in the unique column `conflict`; say whether it was inserted.
+
+    Two that insert the same value at once: one wins, and the other's transaction stays usable.
+    """
+    table = type(row).__table__  # type: ignore[attr-defined]  # SQLModel sets it on every table class
+    make = sqlite_insert if is_sqlite(db) else postgresql_insert
+    values = {column.key: getattr(row, column.key) for column in table.columns}
+    statement = make(table).values(values).on_conflict_do_nothing(index_elements=[conflict]).returning(table.c.id)
+    if (await db.exec(statement)).first() is None:
+        return False
+    make_transient_to_detached(row)
+    db.add(row)
+    return True
