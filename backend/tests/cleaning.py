@@ -6,8 +6,8 @@ from sqlmodel import SQLModel
 import app.models  # noqa: F401 - registers every table
 from app.core.db import new_session
 
-# Which database this is, and which processes live on it (the session's worker among them).
-KEPT = frozenset({"installation", "heartbeats"})
+# Which database this is, which processes live on it (the session's worker among them), and what nobody can delete.
+KEPT = frozenset({"installation", "heartbeats", "audit_events", "audit_unsealed", "audit_seals"})
 
 
 async def empty_tables() -> None:

@@ -15,7 +15,6 @@ from app.crud import user as users
 from app.models.user import User
 from app.schemas.principal import Principal
 from app.services import access
-from app.services.sessions import Caller
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -86,14 +85,6 @@ def require(permission: Permission) -> object:
             raise PermissionDenied
 
     return Depends(check)
-
-
-async def get_caller(request: Request) -> Caller:
-    """Where the request came from. The address is the client's own: trusted proxies have been looked through."""
-    return Caller(ip=request.client.host if request.client else None, user_agent=request.headers.get("user-agent"))
-
-
-CallerInfo = Annotated[Caller, Depends(get_caller)]
 
 
 async def no_store(response: Response) -> None:

@@ -15,6 +15,7 @@ from app.api.client import client_address, host_is_known
 from app.api.problems import problem
 from app.api.recording import record
 from app.core.config import settings
+from app.core.context import Origin, origin
 from app.core.db import is_unavailable
 from app.core.errors import (
     AppError,
@@ -37,7 +38,7 @@ if settings.is_production:
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _WANTED = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"x-request-id", b"traceparent", b"origin"}
+    {b"host", b"content-length", b"transfer-encoding", b"x-request-id", b"traceparent", b"origin", b"user-agent"}
     | {b"access-control-request-method", b"access-control-request-headers"}
 )
 
@@ -109,9 +110,12 @@ class Exchange:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(**known)
         scope["peer"] = peer = scope.get("client")
+        address = None
         if peer is not None:
             address = client_address(peer[0], forwarded)
             scope["client"] = (address, peer[1] if address == peer[0] else 0)
+        agent = self.seen.get(b"user-agent")
+        origin.set(Origin(self.request_id, address, agent.decode("latin-1") if agent else None))
 
     def admit(self) -> None:
         """Raise the `AppError` of a request that is refused before anything looks at it."""

@@ -68,7 +68,7 @@ async def token_form(request: Request) -> dict[str, str] | None:
     return fields if len(fields) == len(pairs) and "\0" not in text and "%00" not in text else None
 
 
-async def grant(db: AsyncSession, form: dict[str, str] | None, caller: sessions.Caller) -> TokenPair | JSONResponse:
+async def grant(db: AsyncSession, form: dict[str, str] | None) -> TokenPair | JSONResponse:
     """A token pair for the form's grant, or the RFC's error."""
     needed = {"password": ("username", "password"), "refresh_token": ("refresh_token",)}
     if form is None or not form.get("grant_type"):
@@ -82,7 +82,7 @@ async def grant(db: AsyncSession, form: dict[str, str] | None, caller: sessions.
     try:
         if kind == "refresh_token":
             return await sessions.refresh(db, form["refresh_token"])
-        return await accounts.login(db, UserLogin(email=form["username"], password=form["password"]), caller)
+        return await accounts.login(db, UserLogin(email=form["username"], password=form["password"]))
     except (AppError, ValidationError) as error:
         if isinstance(error, AppError) and error.status >= 500:
             raise

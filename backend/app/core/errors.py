@@ -159,6 +159,7 @@ class InvalidCredentials(AppError):
 
     status, code = 401, "invalid_credentials"
     headers: ClassVar[dict[str, str]] = _BEARER
+    keeps_changes = True  # the audit of the attempt stands
 
 
 class InvalidRefreshToken(AppError):

@@ -1,18 +1,35 @@
 """Tables. Importing this package registers every one with `SQLModel.metadata`."""
 
+from app.models.audit import Action, AuditEvent, AuditOrigin, AuditSeal, AuditUnsealed
 from app.models.background_task import BackgroundTask, TaskStatus, TaskType
 from app.models.change import Change
+from app.models.export import Export, ExportChunk
 from app.models.heartbeat import Heartbeat
+from app.models.idempotency_key import IdempotencyKey
 from app.models.installation import Installation
+from app.models.known_device import KnownDevice
+from app.models.lease import Lease
+from app.models.mail_budget import MailBudget
 from app.models.mail_token import MailPurpose, MailToken
 from app.models.user import User
 from app.models.user_session import UserSession
 
 __all__ = [
+    "Action",
+    "AuditEvent",
+    "AuditOrigin",
+    "AuditSeal",
+    "AuditUnsealed",
     "BackgroundTask",
     "Change",
+    "Export",
+    "ExportChunk",
     "Heartbeat",
+    "IdempotencyKey",
     "Installation",
+    "KnownDevice",
+    "Lease",
+    "MailBudget",
     "MailPurpose",
     "MailToken",
     "TaskStatus",

@@ -1,9 +1,10 @@
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint
 from sqlmodel import Field, SQLModel
 
-from app.core.sql import new_id
+from app.core.sql import UTCDateTime, new_id
 from app.models import base  # noqa: F401 - the naming convention must stand before the first table
 
 
@@ -15,3 +16,9 @@ class Installation(SQLModel, table=True):
 
     id: int = Field(default=1, primary_key=True)
     uid: UUID = Field(default_factory=new_id)
+    signing_number: int = 1
+    """Which derived key signs access tokens; the next number's is published beside it."""
+    signing_since: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """Since when; the key before it verifies for as long as its tokens live."""
+    secret_check: str | None = Field(default=None, max_length=64)
+    """A digest under a key derived from SECRET_KEY: a process with another secret is told so."""

@@ -2,7 +2,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Index
+from sqlalchemy import Index, text
 from sqlmodel import Field
 
 from app.core.sql import UTCDateTime
@@ -11,21 +11,43 @@ from app.models.base import Table
 
 class MailPurpose(StrEnum):
     verify = "verify"
+    """Proves the address of an account."""
+    claim = "claim"
+    """Proves the address of an account that is not verified, and then sets the password of this registration."""
+    reset = "reset"
+    change = "change"
+    """Proves a new address and moves the account to it."""
+    undo = "undo"
+    """Brings the old address back."""
 
 
 class MailToken(Table, table=True):
-    """A link that was promised by mail. The newest of a user and purpose voids the older ones; using it deletes it."""
+    """A link that was promised by mail. The newest of a user and purpose voids the older ones; using it deletes it.
+
+    Claims stand beside each other: each is a registration of its own, and none may void another's.
+    """
 
     __tablename__ = "mail_tokens"
     __table_args__ = (
-        Index("uq_mail_tokens_user_id_purpose", "user_id", "purpose", unique=True),
+        Index(
+            "uq_mail_tokens_user_id_purpose",
+            "user_id",
+            "purpose",
+            unique=True,
+            sqlite_where=text("purpose <> 'claim'"),
+            postgresql_where=text("purpose <> 'claim'"),
+        ),
+        Index(None, "user_id"),
         Index(None, "expires_at"),
     )
 
     user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE")
     purpose: str = Field(max_length=16)
     email: str = Field(max_length=320)
-    """The address that the link proves."""
+    """The address that the link proves, or brings back."""
+    hashed_password: str | None = Field(default=None, max_length=255, repr=False)
+    full_name: str | None = Field(default=None, max_length=200)
+    """Of a claim: what its registration said."""
     key_id: str = Field(max_length=16)
     salt: bytes = Field(repr=False)
     expires_at: datetime = Field(sa_type=UTCDateTime)

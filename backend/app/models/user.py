@@ -17,6 +17,8 @@ class User(Table, table=True):
     full_name: str | None = Field(default=None, max_length=200)
     is_active: bool = True
     is_verified: bool = False
+    locale: str = Field(default="en", max_length=8)
+    """The language of its mails."""
     roles: list[str] = Field(default_factory=list, sa_type=JSON_TYPE, nullable=False)
     updated_at: datetime = Field(
         default_factory=utc_now, sa_type=UTCDateTime, nullable=False, sa_column_kwargs={"onupdate": utc_now}

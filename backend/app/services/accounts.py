@@ -20,11 +20,12 @@ from app.core.security import hash_password, password_matches
 from app.crud import change
 from app.crud import session as session_rows
 from app.crud import user as users
+from app.models.audit import Action
 from app.models.user import User
 from app.schemas.auth import TokenPair, UserLogin
 from app.schemas.principal import Principal
 from app.schemas.users import UserCreate, UserUpdate
-from app.services import passwords, sessions, user_cache, verification
+from app.services import audit, passwords, sessions, user_cache, verification
 
 log = structlog.get_logger()
 
@@ -48,6 +49,7 @@ async def register(db: AsyncSession, new: UserCreate) -> User | None:
         await verification.tell_owner(db, new.email)
         return None
     await verification.promise(db, user)
+    await audit.record(db, Action.user_registered, actor=user.id, target=user.id)
     log.info("user_registered", user_id=str(user.id))
     return None if settings.require_verified_email else user
 
@@ -55,7 +57,7 @@ async def register(db: AsyncSession, new: UserCreate) -> User | None:
 # --- signing in -----------------------------------------------------------------------------------------------------
 
 
-async def login(db: AsyncSession, given: UserLogin, caller: sessions.Caller) -> TokenPair:
+async def login(db: AsyncSession, given: UserLogin) -> TokenPair:
     """Sign in. A wrong password, an unknown email and a disabled account take the same time and get the same answer.
 
     Raises:
@@ -64,17 +66,17 @@ async def login(db: AsyncSession, given: UserLogin, caller: sessions.Caller) -> 
     user = await users.get_by_email(db, given.email)
     async with released(db):
         matches, newer = await password_matches(given.password, user.hashed_password if user else None)
-    if user is None or not matches:
-        raise InvalidCredentials
     # It may have been disabled, or its password changed, while the hash ran: only the row as it was lets in.
-    current = await users.lock_if_unchanged(db, user.id, user.hashed_password)
+    current = await users.lock_if_unchanged(db, user.id, user.hashed_password) if user and matches else None
     if current is None:
+        whose = user.id if user else None
+        await audit.record(db, Action.sign_in_failed, actor=None, target=whose, owner=whose, result="failure")
         raise InvalidCredentials
     if settings.require_verified_email and not current.is_verified:
         raise EmailNotVerified
     if newer:
         await users.update(db, db_obj=current, obj_in={"hashed_password": newer})
-    return await sessions.open_session(db, current, caller)
+    return await sessions.open_session(db, current)
 
 
 async def reauthenticate(db: AsyncSession, principal: Principal, password: str) -> None:
@@ -95,6 +97,7 @@ async def reauthenticate(db: AsyncSession, principal: Principal, password: str) 
     if not await session_rows.authenticated(db, principal.session_id, now=utc_now()):
         raise SessionRevoked
     await change.record(db, change.SESSION, principal.session_id)
+    await audit.record(db, Action.session_reauthenticated, actor=user.id, target=user.id)
 
 
 # --- the profile ----------------------------------------------------------------------------------------------------
@@ -116,6 +119,7 @@ async def delete_account(db: AsyncSession, principal: Principal) -> None:
     if not sessions.is_fresh(principal.authenticated_at):
         raise ReauthenticationRequired
     if await users.remove(db, principal.id):
+        await audit.record(db, Action.user_deleted, actor=principal.id, target=principal.id, traced=False)
         await user_cache.changed(db, principal.id)
         log.info("user_deleted", user_id=str(principal.id))
 
@@ -131,5 +135,6 @@ async def create_admin(db: AsyncSession, new: UserCreate) -> User:
     user = await users.create(db, obj_in=new, hashed_password=hashed, is_verified=True, roles=[Role.admin])
     if user is None:
         raise EmailTaken
+    await audit.record(db, Action.admin_created, actor=None, target=user.id)
     log.info("admin_created", user_id=str(user.id))
     return user

@@ -1,6 +1,5 @@
 """Sign-ins: one row each. Rotation is one compare-and-swap; a replayed refresh token ends its session."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -8,6 +7,7 @@ import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
+from app.core.context import origin
 from app.core.errors import InvalidRefreshToken, RefreshTokenReused, SessionRevoked
 from app.core.metrics import SESSIONS_REPLAYED
 from app.core.secrets import key_id
@@ -15,10 +15,11 @@ from app.core.security import issue_access_token
 from app.core.sql import new_id
 from app.crud import change
 from app.crud import session as rows
+from app.models.audit import Action
 from app.models.user import User
 from app.models.user_session import UserSession
 from app.schemas.auth import TokenPair
-from app.services import tokens
+from app.services import audit, tokens
 
 IDLE = timedelta(days=14)
 ABSOLUTE = timedelta(days=60)
@@ -28,17 +29,9 @@ FRESH = timedelta(minutes=15)
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Where a request came from, as the session remembers it."""
-
-    ip: str | None = None
-    user_agent: str | None = None
-
-
-async def open_session(db: AsyncSession, user: User, caller: Caller) -> TokenPair:
+async def open_session(db: AsyncSession, user: User) -> TokenPair:
     """Sign `user` in."""
-    now = utc_now()
+    now, came = utc_now(), origin.get()
     session = UserSession(
         id=new_id(),
         user_id=user.id,
@@ -50,11 +43,12 @@ async def open_session(db: AsyncSession, user: User, caller: Caller) -> TokenPai
         authenticated_at=now,
         last_used_at=now,
         expires_at=now + IDLE,
-        ip=caller.ip,
-        user_agent=caller.user_agent[:255] if caller.user_agent else None,
+        ip=came.ip if came else None,
+        user_agent=came.user_agent[:255] if came and came.user_agent else None,
     )
     session.session_token = tokens.fingerprint(tokens.refresh_token(session, 1))
     await rows.add(db, session)
+    await audit.record(db, Action.session_opened, actor=user.id, target=user.id)
     log.info("session_opened", user_id=str(user.id), session_id=str(session.id))
     return _pair(session, session.generation, session.expires_at)
 
@@ -85,6 +79,7 @@ async def refresh(db: AsyncSession, presented: str) -> TokenPair:
     if token.generation > session.generation:  # made by us, but for a row that a restored backup has forgotten
         raise InvalidRefreshToken
     await end(db, session.id, reason="replayed")
+    await audit.record(db, Action.session_replayed, actor=None, target=session.user_id, owner=session.user_id)
     SESSIONS_REPLAYED.inc()
     log.warning("session_replayed", session_id=str(session.id), user_id=str(session.user_id))
     raise RefreshTokenReused

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Body, Depends, Request
 
-from app.api.deps import DB, Bearer, CallerInfo, CurrentPrincipal, no_store
+from app.api.deps import DB, Bearer, CurrentPrincipal, no_store
 from app.api.oauth import FORM, OAuthError, grant, token_form
 from app.api.problems import raises
 from app.api.strict import StrictRouter
@@ -50,15 +50,15 @@ async def register(new: UserCreate, db: DB) -> User | RegistrationPending:
 
 
 @router.post("/login", responses=raises(InvalidCredentials, EmailNotVerified))
-async def login(given: UserLogin, db: DB, caller: CallerInfo) -> TokenPair:
+async def login(given: UserLogin, db: DB) -> TokenPair:
     """Sign in with email and password."""
-    return await accounts.login(db, given, caller)
+    return await accounts.login(db, given)
 
 
 @router.post("/token", response_model=TokenPair, openapi_extra=FORM, responses={400: {"model": OAuthError}})
-async def token(request: Request, db: DB, caller: CallerInfo) -> Any:
+async def token(request: Request, db: DB) -> Any:
     """Sign in or refresh as an OAuth 2.0 client does (RFC 6749): the grants `password` and `refresh_token`."""
-    return await grant(db, await token_form(request), caller)
+    return await grant(db, await token_form(request))
 
 
 @router.post("/refresh", responses=raises(InvalidRefreshToken, RefreshTokenReused, SessionRevoked))
