@@ -3,16 +3,18 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.security import OAuth2PasswordBearer
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.api.recording import route_template
 from app.core import background
 from app.core.db import new_session, take_on_commit
 from app.core.errors import AppError, InvalidAccessToken, NotAuthenticated, PermissionDenied
 from app.core.permissions import Permission
 from app.crud import user as users
 from app.models.user import User
+from app.schemas.pages import DEFAULT, MOST, Window
 from app.schemas.principal import Principal
 from app.services import access
 
@@ -85,6 +87,18 @@ def require(permission: Permission) -> object:
             raise PermissionDenied
 
     return Depends(check)
+
+
+Limit = Annotated[int, Query(ge=1, le=MOST, description="How many at most.")]
+Cursor = Annotated[str | None, Query(min_length=1, max_length=64, description="`next_cursor` of the page before.")]
+
+
+async def get_window(request: Request, limit: Limit = DEFAULT, cursor: Cursor = None) -> Window:
+    """Which part of the list is asked for."""
+    return Window.at(route_template(request.scope), limit, cursor)
+
+
+Listing = Annotated[Window, Depends(get_window)]
 
 
 async def no_store(response: Response) -> None:
