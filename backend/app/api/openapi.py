@@ -37,6 +37,7 @@ Every answer has an `X-Request-ID`, which finds the request in the logs. Bodies 
 TAGS = [
     {"name": "auth", "description": "Registering, signing in and out."},
     {"name": "users", "description": "The caller's own account."},
+    {"name": "tasks", "description": "Work that was promised, and what became of it."},
     {"name": "service", "description": "Whether the service works, and how it is set up."},
 ]
 TOKEN_URL = "/api/v1/auth/token"  # noqa: S105 - an address, no secret

@@ -226,6 +226,15 @@ class EmailTaken(AppError):
     status, code = 409, "email_taken"
 
 
+class ExportExists(AppError):
+    """An export of this account is being made, or stands ready.
+
+    Its task says where to fetch it. It goes after 24 hours, and then another one can be asked for.
+    """
+
+    status, code = 429, "export_exists"
+
+
 class InvalidToken(AppError):
     """The token is unknown, expired or used.
 

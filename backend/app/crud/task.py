@@ -29,6 +29,12 @@ async def get(db: AsyncSession, task_id: UUID) -> BackgroundTask | None:
     return await db.get(BackgroundTask, task_id, populate_existing=True)
 
 
+async def get_of(db: AsyncSession, owner: UUID, task_id: UUID) -> BackgroundTask | None:
+    """The task, if it is that account's own."""
+    statement = select(BackgroundTask).where(_id == task_id, BackgroundTask.user_id == owner)
+    return (await db.exec(statement.execution_options(populate_existing=True))).first()
+
+
 async def any_due(db: AsyncSession) -> bool:
     """Whether a relay has something to do."""
     waiting = (_status == TaskStatus.pending) & (col(BackgroundTask.run_at) <= db_now())

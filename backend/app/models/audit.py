@@ -20,6 +20,7 @@ class Action(StrEnum):
     session_opened = "session_opened"
     session_reauthenticated = "session_reauthenticated"
     session_replayed = "session_replayed"
+    export_requested = "export_requested"
 
 
 class AuditEvent(Table, table=True):

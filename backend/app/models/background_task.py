@@ -15,6 +15,7 @@ class TaskType(StrEnum):
     verify_email = "verify_email"
     email_taken = "email_taken"
     welcome_email = "welcome_email"
+    export_account = "export_account"
 
 
 class TaskStatus(StrEnum):

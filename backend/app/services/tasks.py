@@ -8,6 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core import redis
 from app.core.db import on_commit
+from app.core.errors import NotFound
 from app.core.sql import db_now
 from app.crud import task as rows
 from app.models.background_task import BackgroundTask, TaskType
@@ -31,6 +32,18 @@ async def enqueue(
         ),
     )
     on_commit(db, "wake_relay", wake_relay)
+    return task
+
+
+async def access(db: AsyncSession, owner: UUID, task_id: UUID) -> BackgroundTask:
+    """One of the owner's tasks.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's.
+    """
+    task = await rows.get_of(db, owner, task_id)
+    if task is None:
+        raise NotFound
     return task
 
 

@@ -1,5 +1,5 @@
 """The tasks. Importing this package registers every one."""
 
-from app.worker.tasks import email
+from app.worker.tasks import accounts, email
 
-__all__ = ["email"]
+__all__ = ["accounts", "email"]

@@ -1,0 +1,22 @@
+"""The caller's own background tasks."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Path
+
+from app.api.deps import DB, CurrentPrincipal, no_store
+from app.api.problems import raises
+from app.api.strict import StrictRouter
+from app.core.errors import InvalidAccessToken, NotAuthenticated, NotFound, SessionRevoked
+from app.schemas.tasks import TaskResponse
+from app.services import tasks
+
+AUTH = raises(NotAuthenticated, InvalidAccessToken, SessionRevoked)
+router = StrictRouter(prefix="/tasks", tags=["tasks"], dependencies=[Depends(no_store)], responses=AUTH)
+
+
+@router.get("/{id}", responses=raises(NotFound))
+async def read_task(task_id: Annotated[UUID, Path(alias="id")], principal: CurrentPrincipal, db: DB) -> TaskResponse:
+    """One of the own tasks, as it stands."""
+    return TaskResponse.of(await tasks.access(db, principal.id, task_id))
