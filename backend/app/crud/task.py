@@ -8,7 +8,9 @@ from sqlmodel import col, delete, func, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now
-from app.models.background_task import BackgroundTask, TaskStatus
+from app.crud.pages import page
+from app.models.background_task import BackgroundTask, TaskStatus, TaskType
+from app.schemas.pages import Page, Window
 
 RING_LEASE = timedelta(seconds=15)  # a message that nobody took by then is taken for lost, and the row is rung again
 RUN_LEASE = timedelta(seconds=30)  # renewed every 10 s: two beats may be lost before a live task is offered again
@@ -33,6 +35,17 @@ async def get_of(db: AsyncSession, owner: UUID, task_id: UUID) -> BackgroundTask
     """The task, if it is that account's own."""
     statement = select(BackgroundTask).where(_id == task_id, BackgroundTask.user_id == owner)
     return (await db.exec(statement.execution_options(populate_existing=True))).first()
+
+
+async def of_owner(
+    db: AsyncSession, owner: UUID, window: Window, *, status: TaskStatus | None, task_type: TaskType | None
+) -> Page[BackgroundTask]:
+    statement = select(BackgroundTask).where(BackgroundTask.user_id == owner)
+    if status is not None:
+        statement = statement.where(_status == status)
+    if task_type is not None:
+        statement = statement.where(BackgroundTask.task_type == task_type)
+    return await page(db, statement, BackgroundTask.id, window)
 
 
 async def any_due(db: AsyncSession) -> bool:

@@ -11,8 +11,9 @@ from app.core.db import on_commit
 from app.core.errors import NotFound
 from app.core.sql import db_now
 from app.crud import task as rows
-from app.models.background_task import BackgroundTask, TaskType
+from app.models.background_task import BackgroundTask, TaskStatus, TaskType
 from app.models.user import User
+from app.schemas.pages import Page, Window
 
 WAKE_BUDGET = 0.5  # seconds; a lost wake-up costs the relay's poll of one second, and not the task
 
@@ -45,6 +46,13 @@ async def access(db: AsyncSession, owner: UUID, task_id: UUID) -> BackgroundTask
     if task is None:
         raise NotFound
     return task
+
+
+async def own(
+    db: AsyncSession, owner: UUID, window: Window, *, status: TaskStatus | None, task_type: TaskType | None
+) -> Page[BackgroundTask]:
+    """The owner's tasks, those of that status and type where these are given."""
+    return await rows.of_owner(db, owner, window, status=status, task_type=task_type)
 
 
 async def wake_relay() -> None:

@@ -5,15 +5,29 @@ from uuid import UUID
 
 from fastapi import Depends, Path
 
-from app.api.deps import DB, CurrentPrincipal, no_store
+from app.api.deps import DB, CurrentPrincipal, Listing, no_store
 from app.api.problems import raises
 from app.api.strict import StrictRouter
 from app.core.errors import InvalidAccessToken, NotAuthenticated, NotFound, SessionRevoked
+from app.models.background_task import TaskStatus, TaskType
+from app.schemas.pages import Page
 from app.schemas.tasks import TaskResponse
 from app.services import tasks
 
 AUTH = raises(NotAuthenticated, InvalidAccessToken, SessionRevoked)
 router = StrictRouter(prefix="/tasks", tags=["tasks"], dependencies=[Depends(no_store)], responses=AUTH)
+
+
+@router.get("", response_model=Page[TaskResponse])
+async def list_tasks(
+    principal: CurrentPrincipal,
+    db: DB,
+    window: Listing,
+    status: TaskStatus | None = None,
+    task_type: TaskType | None = None,
+) -> Page[TaskResponse]:
+    """The own tasks, the newest first."""
+    return (await tasks.own(db, principal.id, window, status=status, task_type=task_type)).of(TaskResponse.of)
 
 
 @router.get("/{id}", responses=raises(NotFound))
