@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.errors import AppError, UnsupportedMediaType
 from app.schemas.auth import TokenPair, UserLogin
-from app.services import accounts, sessions
+from app.services import accounts, refresh
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_FIELDS = 32
@@ -81,7 +81,7 @@ async def grant(db: AsyncSession, form: dict[str, str] | None) -> TokenPair | JS
         return refusal("invalid_request", f"Missing: {', '.join(missing)}.")
     try:
         if kind == "refresh_token":
-            return await sessions.refresh(db, form["refresh_token"])
+            return await refresh.refresh(db, form["refresh_token"])
         return await accounts.login(db, UserLogin(email=form["username"], password=form["password"]))
     except (AppError, ValidationError) as error:
         if isinstance(error, AppError) and error.status >= 500:

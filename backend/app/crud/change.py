@@ -1,5 +1,6 @@
 """The feed of changes: whatever changes what a token may do or what a profile answers writes a row, with the change."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -23,7 +24,13 @@ class Place:
 
 
 async def record(db: AsyncSession, topic: str, subject: UUID | str) -> None:
-    await db.exec(insert(Change).values(topic=topic, subject=str(subject), xid=transaction_id(), created_at=utc_now()))
+    await record_all(db, topic, [subject])
+
+
+async def record_all(db: AsyncSession, topic: str, subjects: Sequence[UUID | str]) -> None:
+    now, xid = utc_now(), transaction_id()
+    rows = [{"topic": topic, "subject": str(subject), "xid": xid, "created_at": now} for subject in subjects]
+    await db.exec(insert(Change).values(rows))
 
 
 async def since(db: AsyncSession, place: Place) -> tuple[list[Change], Place]:

@@ -1,11 +1,14 @@
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import ColumnElement
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.crud.pages import page
 from app.models.user import User
 from app.models.user_session import UserSession
+from app.schemas.pages import Page, Window
 
 
 async def add(db: AsyncSession, session: UserSession) -> UserSession:
@@ -46,15 +49,51 @@ async def rotate(
     return changed.rowcount == 1
 
 
-async def revoke(db: AsyncSession, session_id: UUID, *, reason: str, now: datetime) -> bool:
-    """End a session; False when it had ended, or is gone."""
-    changed = await db.exec(
+async def living(db: AsyncSession, user_id: UUID, window: Window, *, now: datetime) -> Page[UserSession]:
+    """A user's sessions that have not ended."""
+    return await page(db, select(UserSession).where(*_living(user_id, now)), UserSession.id, window)
+
+
+async def lives(db: AsyncSession, user_id: UUID, session_id: UUID, *, now: datetime) -> bool:
+    statement = select(UserSession.id).where(*_living(user_id, now), UserSession.id == session_id)
+    return (await db.exec(statement)).first() is not None
+
+
+async def revoke(db: AsyncSession, user_id: UUID, session_id: UUID, reason: str, *, now: datetime) -> bool:
+    """End a session of that user; False when it had ended, or is gone."""
+    return bool(await _revoke(db, reason, now, *_living(user_id, now), col(UserSession.id) == session_id))
+
+
+async def revoke_all(db: AsyncSession, user_id: UUID, *, but: UUID | None, reason: str, now: datetime) -> list[UUID]:
+    """End a user's sessions, except one; the ids of those that this ended."""
+    others = [col(UserSession.id) != but] if but else []
+    return await _revoke(db, reason, now, *_living(user_id, now), *others)
+
+
+async def revoke_oldest(db: AsyncSession, user_id: UUID, *, keep: int, now: datetime) -> list[UUID]:
+    """End a user's sessions but the `keep` that were used last; the ids of those that this ended."""
+    used = (col(UserSession.last_used_at).desc(), col(UserSession.id).desc())
+    too_many = select(UserSession.id).where(*_living(user_id, now)).order_by(*used).offset(keep)
+    return await _revoke(db, "displaced", now, *_living(user_id, now), col(UserSession.id).in_(too_many))
+
+
+def _living(user_id: UUID, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        col(UserSession.user_id) == user_id,
+        col(UserSession.revoked_at).is_(None),
+        col(UserSession.expires_at) > now,
+    )
+
+
+async def _revoke(db: AsyncSession, reason: str, now: datetime, *which: ColumnElement[bool]) -> list[UUID]:
+    statement = (
         update(UserSession)
-        .where(col(UserSession.id) == session_id, col(UserSession.revoked_at).is_(None))
+        .where(*which)
         .values(revoked_at=now, revoked_reason=reason)
+        .returning(col(UserSession.id))
         .execution_options(synchronize_session=False)
     )
-    return changed.rowcount == 1
+    return list((await db.exec(statement)).scalars())
 
 
 async def authenticated(db: AsyncSession, session_id: UUID, *, now: datetime) -> bool:

@@ -58,6 +58,18 @@ async def lock_if_unchanged(db: AsyncSession, user_id: UUID, hashed_password: st
     return (await db.exec(statement.with_for_update(key_share=True))).first()
 
 
+async def lock(db: AsyncSession, user_id: UUID) -> bool:
+    """Wait for sign-ins and changes of the account, and keep others out until the commit; False when it is gone."""
+    statement = select(User.id).where(User.id == user_id).with_for_update(key_share=True)
+    return (await db.exec(statement)).first() is not None
+
+
+async def hold(db: AsyncSession, user_id: UUID) -> bool:
+    """See to it that the account is not deleted before the commit; False when it is gone."""
+    statement = select(User.id).where(User.id == user_id).with_for_update(read=True, key_share=True)
+    return (await db.exec(statement)).first() is not None
+
+
 async def remove(db: AsyncSession, user_id: UUID) -> bool:
     """Delete the account; the database deletes all that hangs on it. False when it was gone."""
     return (await db.exec(delete(User).where(col(User.id) == user_id))).rowcount > 0

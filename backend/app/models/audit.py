@@ -18,6 +18,7 @@ class Action(StrEnum):
     admin_created = "admin_created"
     sign_in_failed = "sign_in_failed"
     session_opened = "session_opened"
+    session_ended = "session_ended"
     session_reauthenticated = "session_reauthenticated"
     session_replayed = "session_replayed"
     export_requested = "export_requested"

@@ -1,4 +1,4 @@
-"""Sign-ins: one row each. Rotation is one compare-and-swap; a replayed refresh token ends its session."""
+"""Sign-ins: one row each, from login to its end, and at most so many for an account."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -7,30 +7,33 @@ import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
+from app.core.config import settings
 from app.core.context import origin
-from app.core.errors import InvalidRefreshToken, RefreshTokenReused, SessionRevoked
-from app.core.metrics import SESSIONS_REPLAYED
+from app.core.errors import NotFound, SessionRevoked
 from app.core.secrets import key_id
 from app.core.security import issue_access_token
 from app.core.sql import new_id
 from app.crud import change
 from app.crud import session as rows
+from app.crud import user as users
 from app.models.audit import Action
 from app.models.user import User
 from app.models.user_session import UserSession
 from app.schemas.auth import TokenPair
+from app.schemas.pages import Page, Window
+from app.schemas.principal import Principal
+from app.schemas.sessions import SessionResponse
 from app.services import audit, tokens
 
 IDLE = timedelta(days=14)
 ABSOLUTE = timedelta(days=60)
-GRACE = timedelta(seconds=10)  # two tabs, or an answer that was lost: the token before the current one still answers
 FRESH = timedelta(minutes=15)
 
 log = structlog.get_logger()
 
 
 async def open_session(db: AsyncSession, user: User) -> TokenPair:
-    """Sign `user` in."""
+    """Sign `user`, whose row is locked, in. Past SESSIONS_PER_USER the one that was used longest ago ends."""
     now, came = utc_now(), origin.get()
     session = UserSession(
         id=new_id(),
@@ -47,81 +50,21 @@ async def open_session(db: AsyncSession, user: User) -> TokenPair:
         user_agent=came.user_agent[:255] if came and came.user_agent else None,
     )
     session.session_token = tokens.fingerprint(tokens.refresh_token(session, 1))
+    displaced = await rows.revoke_oldest(db, user.id, keep=settings.sessions_per_user - 1, now=now)
+    await _ended(db, user.id, displaced, reason="displaced", actor=user.id)
     await rows.add(db, session)
     await audit.record(db, Action.session_opened, actor=user.id, target=user.id)
     log.info("session_opened", user_id=str(user.id), session_id=str(session.id))
-    return _pair(session, session.generation, session.expires_at)
+    return pair(session, session.generation, session.expires_at)
 
 
-async def refresh(db: AsyncSession, presented: str) -> TokenPair:
-    """Spend a refresh token for a new pair.
-
-    Raises:
-        InvalidRefreshToken: not ours, of no session, or expired.
-        SessionRevoked: its session was ended, or its account disabled.
-        RefreshTokenReused: it was spent before, so somebody else may hold it: the session ends.
-    """
-    token, session, user = await _look_up(db, presented)
-    now = utc_now()
-    if session.revoked_at is not None or not user.is_active:
-        raise SessionRevoked
-    if session.expires_at <= now:
-        raise InvalidRefreshToken
-    if token.generation == session.generation:
-        expires_at = min(now + IDLE, session.created_at + ABSOLUTE)
-        successor = tokens.refresh_token(session, session.generation + 1)
-        fingerprint = tokens.fingerprint(successor)
-        if await rows.rotate(db, session, session_token=fingerprint, now=now, expires_at=expires_at):
-            return _pair(session, session.generation + 1, expires_at)
-        session = await _again(db, session.id)  # another request was first, by a moment
-    if token.generation + 1 == session.generation and now - session.rotated_at <= GRACE:
-        return _pair(session, session.generation, session.expires_at)
-    if token.generation > session.generation:  # made by us, but for a row that a restored backup has forgotten
-        raise InvalidRefreshToken
-    await end(db, session.id, reason="replayed")
-    await audit.record(db, Action.session_replayed, actor=None, target=session.user_id, owner=session.user_id)
-    SESSIONS_REPLAYED.inc()
-    log.warning("session_replayed", session_id=str(session.id), user_id=str(session.user_id))
-    raise RefreshTokenReused
+def end_of_life(session: UserSession, now: datetime) -> datetime:
+    """When a session that is used now ends: 14 days later, but 60 days after sign-in at the latest."""
+    return min(now + IDLE, session.created_at + ABSOLUTE)
 
 
-async def session_of(db: AsyncSession, presented: str) -> UUID:
-    """The session of a refresh token that is ours, whether it still lives or not.
-
-    Raises:
-        InvalidRefreshToken: not ours, or of no session.
-    """
-    return (await _look_up(db, presented))[1].id
-
-
-async def end(db: AsyncSession, session_id: UUID, *, reason: str) -> None:
-    """End a session; its tokens are dead with the commit. Ending it twice is no fault."""
-    if await rows.revoke(db, session_id, reason=reason, now=utc_now()):
-        await change.record(db, change.SESSION, session_id)
-        log.info("session_ended", session_id=str(session_id), reason=reason)
-
-
-def is_fresh(authenticated_at: datetime) -> bool:
-    """Whether the password was given within 15 minutes."""
-    return utc_now() - authenticated_at <= FRESH
-
-
-async def _look_up(db: AsyncSession, presented: str) -> tuple[tokens.RefreshToken, UserSession, User]:
-    token = tokens.parse_refresh_token(presented)
-    found = await rows.get_with_user(db, token.session_id) if token else None
-    if token is None or found is None or not token.is_of(found[0]):
-        raise InvalidRefreshToken
-    return token, *found
-
-
-async def _again(db: AsyncSession, session_id: UUID) -> UserSession:
-    session = await rows.get(db, session_id)
-    if session is None or session.revoked_at is not None:
-        raise SessionRevoked
-    return session
-
-
-def _pair(session: UserSession, generation: int, expires_at: datetime) -> TokenPair:
+def pair(session: UserSession, generation: int, expires_at: datetime) -> TokenPair:
+    """The tokens of a session's generation."""
     access, life = issue_access_token(session.user_id, session.id, until=expires_at)
     return TokenPair(
         access_token=access,
@@ -129,3 +72,85 @@ def _pair(session: UserSession, generation: int, expires_at: datetime) -> TokenP
         refresh_token=tokens.refresh_token(session, generation),
         refresh_expires_in=int((expires_at - utc_now()).total_seconds()),
     )
+
+
+def is_fresh(authenticated_at: datetime) -> bool:
+    """Whether the password was given within 15 minutes."""
+    return utc_now() - authenticated_at <= FRESH
+
+
+async def living(db: AsyncSession, principal: Principal, window: Window) -> Page[SessionResponse]:
+    """The sessions that the caller's account is signed in with."""
+    found = await rows.living(db, principal.id, window, now=utc_now())
+    return found.of(
+        lambda row: SessionResponse(
+            id=row.id,
+            created_at=row.created_at,
+            last_used_at=row.last_used_at,
+            expires_at=row.expires_at,
+            ip=row.ip,
+            user_agent=row.user_agent,
+            current=row.id == principal.session_id,
+        )
+    )
+
+
+# --- their end ------------------------------------------------------------------------------------------------------
+# Each locks the account's row before a session's, as deleting an account does: no two wait for each other in a circle.
+
+
+async def end(db: AsyncSession, user_id: UUID, session_id: UUID, *, reason: str) -> bool:
+    """End a session of `user_id`; its tokens are dead with the commit. False when it had ended before, or is gone.
+
+    The caller audits it.
+    """
+    if not await users.hold(db, user_id) or not await rows.revoke(db, user_id, session_id, reason, now=utc_now()):
+        return False
+    await _forget(db, [session_id], reason)
+    return True
+
+
+async def log_out(db: AsyncSession, user_id: UUID, session_id: UUID) -> None:
+    """End a session because its holder asks for it. Doing it twice is no fault."""
+    if await end(db, user_id, session_id, reason="logout"):
+        await audit.record(db, Action.session_ended, actor=user_id, target=user_id)
+
+
+async def revoke(db: AsyncSession, principal: Principal, session_id: UUID) -> None:
+    """End a living session of the caller's account, this one too.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's.
+    """
+    if not await end(db, principal.id, session_id, reason="revoked"):
+        raise NotFound
+    await audit.record(db, Action.session_ended, actor=principal.id, target=principal.id)
+
+
+async def end_all(db: AsyncSession, user_id: UUID, *, reason: str, actor: UUID | None, but: UUID | None = None) -> int:
+    """End every session of `user_id`, or every one but `but`, the one that asks. Returns how many that were.
+
+    One that is being opened at this moment is waited for, and ends too.
+
+    Raises:
+        SessionRevoked: `but` has ended meanwhile: of two that end each other, one is left.
+    """
+    await users.lock(db, user_id)
+    if but and not await rows.lives(db, user_id, but, now=utc_now()):
+        raise SessionRevoked
+    ended = await rows.revoke_all(db, user_id, but=but, reason=reason, now=utc_now())
+    await _ended(db, user_id, ended, reason=reason, actor=actor)
+    return len(ended)
+
+
+async def _ended(db: AsyncSession, user_id: UUID, ids: list[UUID], *, reason: str, actor: UUID | None) -> None:
+    if ids:
+        await _forget(db, ids, reason)
+        await audit.record(db, Action.session_ended, actor=actor, target=user_id, owner=user_id)
+
+
+async def _forget(db: AsyncSession, ids: list[UUID], reason: str) -> None:
+    """Say in the feed that what was known of these sessions is old."""
+    await change.record_all(db, change.SESSION, ids)
+    for session_id in ids:
+        log.info("session_ended", session_id=str(session_id), reason=reason)

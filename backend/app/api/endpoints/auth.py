@@ -1,6 +1,7 @@
 """Registering, signing in and out."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Body, Depends, Request
 
@@ -33,7 +34,7 @@ from app.schemas.auth import (
     VerifyRequest,
 )
 from app.schemas.users import RegistrationPending, UserCreate, UserResponse
-from app.services import accounts, sessions, verification
+from app.services import accounts, refresh, sessions, verification
 
 router = StrictRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
@@ -62,9 +63,9 @@ async def token(request: Request, db: DB) -> Any:
 
 
 @router.post("/refresh", responses=raises(InvalidRefreshToken, RefreshTokenReused, SessionRevoked))
-async def refresh(given: RefreshRequest, db: DB) -> TokenPair:
+async def refresh_tokens(given: RefreshRequest, db: DB) -> TokenPair:
     """Spend a refresh token for a new pair. Presenting a spent one ends the session."""
-    return await sessions.refresh(db, given.refresh_token)
+    return await refresh.refresh(db, given.refresh_token)
 
 
 @router.post(
@@ -77,12 +78,16 @@ async def logout(db: DB, bearer: Bearer, given: Annotated[LogoutRequest | None, 
     presented = given.refresh_token if given else None
     if not bearer and not presented:
         raise NotAuthenticated
-    named = {await sessions.session_of(db, presented)} if presented else set()
+    named: set[tuple[UUID, UUID]] = set()
+    if presented:
+        _, session, user = await refresh.look_up(db, presented)
+        named.add((user.id, session.id))
     if bearer:
-        named.add(read_access_token(bearer, even_expired=bool(presented)).session_id)
+        claims = read_access_token(bearer, even_expired=bool(presented))
+        named.add((claims.user_id, claims.session_id))
     if len(named) > 1:
         raise ValidationFailed.at("/refresh_token", "session_mismatch", "The two tokens belong to different sessions.")
-    await sessions.end(db, named.pop(), reason="logout")
+    await sessions.log_out(db, *named.pop())
 
 
 @router.post("/reauthenticate", status_code=204, responses=raises(WrongPassword))

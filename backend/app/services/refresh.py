@@ -1,0 +1,79 @@
+"""Refresh tokens: spent for a new pair by one compare-and-swap; a replayed one ends its session."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.clock import utc_now
+from app.core.errors import InvalidRefreshToken, RefreshTokenReused, SessionRevoked
+from app.core.metrics import SESSIONS_REPLAYED
+from app.crud import session as rows
+from app.models.audit import Action
+from app.models.user import User
+from app.models.user_session import UserSession
+from app.schemas.auth import TokenPair
+from app.services import audit, sessions, tokens
+
+GRACE = timedelta(seconds=10)  # two tabs, or an answer that was lost: the token before the current one still answers
+
+log = structlog.get_logger()
+
+
+async def refresh(db: AsyncSession, presented: str) -> TokenPair:
+    """Spend a refresh token for a new pair.
+
+    Raises:
+        InvalidRefreshToken: not ours, of no session, or expired.
+        SessionRevoked: its session was ended, or its account disabled.
+        RefreshTokenReused: it was spent before, so somebody else may hold it: the session ends.
+    """
+    token, session, user = await look_up(db, presented)
+    now = utc_now()
+    if session.revoked_at is not None or not user.is_active:
+        raise SessionRevoked
+    if session.expires_at <= now:
+        raise InvalidRefreshToken
+    if token.generation == session.generation:
+        expires_at = sessions.end_of_life(session, now)
+        successor = tokens.refresh_token(session, session.generation + 1)
+        fingerprint = tokens.fingerprint(successor)
+        if await rows.rotate(db, session, session_token=fingerprint, now=now, expires_at=expires_at):
+            return sessions.pair(session, session.generation + 1, expires_at)
+        session = await _again(db, session.id)  # another request was first, by a moment
+    if token.generation + 1 == session.generation and now - session.rotated_at <= GRACE:
+        return sessions.pair(session, session.generation, session.expires_at)
+    if token.generation > session.generation:  # made by us, but for a row that a restored backup has forgotten
+        raise InvalidRefreshToken
+    await _tell_theft(db, session)
+    raise RefreshTokenReused
+
+
+async def look_up(db: AsyncSession, presented: str) -> tuple[tokens.RefreshToken, UserSession, User]:
+    """A refresh token that is ours, its session, whether that still lives or not, and its account.
+
+    Raises:
+        InvalidRefreshToken: not ours, or of no session.
+    """
+    token = tokens.parse_refresh_token(presented)
+    found = await rows.get_with_user(db, token.session_id) if token else None
+    if token is None or found is None or not token.is_of(found[0]):
+        raise InvalidRefreshToken
+    return token, *found
+
+
+async def _again(db: AsyncSession, session_id: UUID) -> UserSession:
+    session = await rows.get(db, session_id)
+    if session is None or session.revoked_at is not None:
+        raise SessionRevoked
+    return session
+
+
+async def _tell_theft(db: AsyncSession, session: UserSession) -> None:
+    """End the session in the transaction that `RefreshTokenReused` keeps. Of several replays at once one tells it."""
+    owner = session.user_id
+    if await sessions.end(db, owner, session.id, reason="replayed"):
+        await audit.record(db, Action.session_replayed, actor=None, target=owner, owner=owner)
+        SESSIONS_REPLAYED.inc()
+        log.warning("session_replayed", session_id=str(session.id), user_id=str(owner))
