@@ -4,6 +4,7 @@ from uuid import UUID
 
 from sqlmodel import col, update
 
+import app.worker.tasks  # noqa: F401 - registers the tasks
 from app.core.db import new_session
 from app.crud import task as rows
 from app.models import BackgroundTask, TaskStatus

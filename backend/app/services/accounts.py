@@ -25,7 +25,7 @@ from app.models.user import User
 from app.schemas.auth import TokenPair, UserLogin
 from app.schemas.principal import Principal
 from app.schemas.users import UserCreate, UserUpdate
-from app.services import audit, passwords, sessions, user_cache, verification
+from app.services import audit, erasure, passwords, sessions, user_cache, verification
 
 log = structlog.get_logger()
 
@@ -118,10 +118,7 @@ async def delete_account(db: AsyncSession, principal: Principal) -> None:
     """
     if not sessions.is_fresh(principal.authenticated_at):
         raise ReauthenticationRequired
-    if await users.remove(db, principal.id):
-        await audit.record(db, Action.user_deleted, actor=principal.id, target=principal.id, traced=False)
-        await user_cache.changed(db, principal.id)
-        log.info("user_deleted", user_id=str(principal.id))
+    await erasure.erase(db, principal.id, actor=principal.id)
 
 
 async def create_admin(db: AsyncSession, new: UserCreate) -> User:

@@ -1,0 +1,26 @@
+"""Deleting an account: what is about the person goes with it. What stays is the audit, which knows them by id alone."""
+
+from uuid import UUID
+
+import structlog
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.crud import user as users
+from app.models.audit import Action
+from app.services import audit, user_cache
+
+log = structlog.get_logger()
+
+
+async def erase(db: AsyncSession, user_id: UUID, *, actor: UUID | None) -> bool:
+    """Delete the account and all that hangs on it, by whose wish it may be; False when it was gone.
+
+    The database deletes with it what refers to it. Where the request came from is kept only when `actor` is another
+    than the account: then it is theirs.
+    """
+    if not await users.remove(db, user_id):
+        return False
+    await audit.record(db, Action.user_deleted, actor=actor, target=user_id, traced=actor != user_id)
+    await user_cache.changed(db, user_id)
+    log.info("user_deleted", user_id=str(user_id))
+    return True
