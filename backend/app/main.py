@@ -14,7 +14,7 @@ from app.api.middleware import Edge
 from app.api.v2.api import api_router as api_router_v2
 from app.core import background, db, logging, redis, security
 from app.core.config import Environment, settings
-from app.services import health
+from app.services import health, limits
 
 
 @asynccontextmanager
@@ -24,8 +24,10 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         logging.set_up("api")
     security.start_secrets()
     health.draining(False)
+    limits.start()
     yield
     health.draining(True)
+    await limits.stop()
     await background.finish()
     await redis.close()
     await db.dispose()

@@ -34,6 +34,7 @@ def prepare(services: Services, name: str) -> None:
         PUBLIC_URL=PUBLIC_URL,
         SMTP_URL=f"smtp://127.0.0.1:{free_port()}",
         MAIL_FROM="no-reply@localhost",
+        RATE_LIMIT_ENABLED="false",  # the tests of the limits start servers of their own, which have them
         LOG_FORMAT="json",
         LOG_LEVEL="DEBUG",
         PYTHONPATH=str(BACKEND),

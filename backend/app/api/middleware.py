@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api import cors
+from app.api import cors, limits
 from app.api.client import client_address, host_is_known
 from app.api.problems import problem
 from app.api.recording import record
@@ -121,6 +121,7 @@ class Exchange:
         """Raise the `AppError` of a request that is refused before anything looks at it."""
         if not host_is_known(self.seen.get(b"host", b"")):
             raise UnknownHost
+        limits.admit(self.scope)
         length = self.seen.get(b"content-length")
         if length is not None:
             if not length.isdigit():
@@ -156,6 +157,7 @@ class Exchange:
                 (b"x-request-id", self.request_id.encode()),
                 *_SECURITY,
                 *cors.headers_for(self.seen.get(b"origin")),
+                *limits.headers_for(self.scope),
             ]
             if not any(name == _CSP[0] for name, _ in headers):
                 headers.append(_CSP)

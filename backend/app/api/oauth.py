@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.errors import AppError, UnsupportedMediaType
+from app.core.errors import AppError, RateLimited, UnsupportedMediaType
 from app.schemas.auth import TokenPair, UserLogin
 from app.services import accounts, refresh
 
@@ -84,7 +84,7 @@ async def grant(db: AsyncSession, form: dict[str, str] | None) -> TokenPair | JS
             return await refresh.refresh(db, form["refresh_token"])
         return await accounts.login(db, UserLogin(email=form["username"], password=form["password"]))
     except (AppError, ValidationError) as error:
-        if isinstance(error, AppError) and error.status >= 500:
+        if isinstance(error, AppError) and (error.status >= 500 or isinstance(error, RateLimited)):
             raise
         # Returned and not raised, so that the transaction commits: a replayed token ends its session here too.
         described = error.detail if isinstance(error, AppError) else "The email or the password is not right"

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.api.limits import EXEMPT
 from app.api.problems import PROBLEM_JSON, document
 from app.core.errors import (
     AppError,
@@ -15,6 +16,7 @@ from app.core.errors import (
     NotAuthenticated,
     NotFound,
     PayloadTooLarge,
+    RateLimited,
     RequestTimeout,
     ServiceUnavailable,
     SessionRevoked,
@@ -130,6 +132,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if operation.get("security"):
         errors += WITH_TOKEN
         operation["security"] = [{"bearer": []}, *operation["security"]]
+    if path not in EXEMPT:
+        errors.append(RateLimited)
     for status in sorted({error.status for error in errors}):
         _add(responses, status, [error for error in errors if error.status == status])
     operation["responses"] = dict(sorted(responses.items()))

@@ -15,6 +15,8 @@ SECRETS = ("SECRET_KEY", "SECRET_KEY_FILE")
 MAIL = ("SMTP_URL", "MAIL_FROM", "PUBLIC_URL")
 BROKER = ("BROKER_URL", "WORKER_CONCURRENCY", "RELAY_AHEAD", "SHUTDOWN_TIMEOUT")
 EDGE = ("HOST", "PORT", "ALLOWED_HOSTS", "ALLOWED_ORIGINS", "TRUSTED_PROXIES", "METRICS_TOKEN", "DOCS_ENABLED")
+RATES = ("GENERAL", "LOGIN", "ACCOUNT", "PASSWORD", "REGISTER", "FORGOT", "RESEND")
+LIMITS = tuple(f"RATE_LIMIT_{name}" for name in ("ENABLED", "PROCESSES", *RATES))
 ACCOUNTS = ("REQUIRE_VERIFIED_EMAIL", "PASSWORD_MIN_LENGTH", "HASH_THREADS", "SHUTDOWN_TIMEOUT", "DEBUG")
 
 
@@ -24,7 +26,7 @@ def cli() -> None:
     """Run the backend and look after it. Settings come from the environment; .env.example says what each one is."""
 
 
-@cli.command(epilog=reads(*EDGE, *DATABASE, *REDIS, *SECRETS, *MAIL, *BROKER, *ACCOUNTS, *OF_ALL))
+@cli.command(epilog=reads(*EDGE, *DATABASE, *REDIS, *SECRETS, *MAIL, *BROKER, *ACCOUNTS, *LIMITS, *OF_ALL))
 def dev() -> None:
     """Run everything for development: Valkey, mailbox, migrations, API, worker, scheduler. Ctrl-C ends it."""
     from app.dev import supervisor
@@ -32,7 +34,7 @@ def dev() -> None:
     supervisor.run()
 
 
-@cli.command(epilog=reads(*EDGE, *DATABASE, *REDIS, *SECRETS, *MAIL, *ACCOUNTS, *OF_ALL))
+@cli.command(epilog=reads(*EDGE, *DATABASE, *REDIS, *SECRETS, *MAIL, *ACCOUNTS, *LIMITS, *OF_ALL))
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that answer.")
 @click.option("--host", help="Address to listen on, in place of HOST.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, in place of PORT.")

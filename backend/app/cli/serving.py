@@ -33,6 +33,8 @@ def serve(*, workers: int, host: str | None, port: int | None, fd: int | None) -
         ClickException: the application does not start.
     """
     set_up("api")
+    if not settings.rate_limit_processes:
+        os.environ["RATE_LIMIT_PROCESSES"] = str(workers)  # each of them reads it
     config = uvicorn.Config(
         "app.cli.serving:application",
         factory=True,

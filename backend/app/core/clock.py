@@ -10,6 +10,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC) + _shift
 
 
+def shifted() -> timedelta:
+    """How far this process's clock stands off the machine's."""
+    return _shift
+
+
 def shift(by: timedelta) -> None:
     """Set how far this process's clock stands off the machine's. For tests; `timedelta(0)` puts it right again."""
     global _shift

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.config_rules import ROOT, Environment, SettingsRules
+from app.core.rate import RateText
 
 __all__ = ["ROOT", "SECRETS_FOLDER", "Environment", "Settings", "SettingsError", "settings"]
 
@@ -68,6 +69,18 @@ class Settings(SettingsRules, BaseSettings):
     worker_concurrency: int = Field(2, ge=1, le=256, description="tasks that one worker runs at once")
     relay_ahead: int = Field(200, ge=1, le=100_000, description="tasks rung ahead of the workers, a queue")
 
+    rate_limit_enabled: bool = Field(True, description="limits per client and per account; false turns all of them off")
+    rate_limit_processes: int = Field(
+        0, ge=0, le=10_000, description="API processes on all machines together; 0: as many as --workers"
+    )
+    rate_limit_general: RateText = Field("600/minute", description="any request, a client; false: no limit")
+    rate_limit_login: RateText = Field("10/minute", description="login and token together, a client")
+    rate_limit_account: RateText = Field("20/hour", description="failed sign-ins of one account; then one a minute")
+    rate_limit_password: RateText = Field("10/minute", description="giving the password again when signed in, a client")
+    rate_limit_register: RateText = Field("5/minute", description="registrations, a client")
+    rate_limit_forgot: RateText = Field("3/hour", description="forgotten passwords, an email address")
+    rate_limit_resend: RateText = Field("3/hour", description="verification mails asked for again, an email address")
+
     metrics_token: str = Field("", repr=False, description="bearer for /metrics in production")
     docs_enabled: bool | None = Field(None, description="serve /docs, /redoc and /openapi.json; not in production")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level logged")
@@ -88,6 +101,10 @@ class Settings(SettingsRules, BaseSettings):
     @property
     def logs_json(self) -> bool:
         return self.is_production if self.log_format is None else self.log_format == "json"
+
+    @property
+    def processes(self) -> int:
+        return self.rate_limit_processes or 1
 
     @cached_property
     def hosts(self) -> frozenset[str]:

@@ -3,6 +3,7 @@
 The first line of a docstring is the problem's public title; the rest is on its page under `/problems/<code>`.
 """
 
+from math import ceil
 from typing import Any, ClassVar
 
 
@@ -104,6 +105,20 @@ class ValidationFailed(AppError):
     def at(cls, pointer: str, code: str, detail: str) -> "ValidationFailed":
         """One fault at one place."""
         return cls([{"pointer": pointer, "detail": detail, "code": code}])
+
+
+class RateLimited(AppError):
+    """Too many requests.
+
+    Try again after the seconds in Retry-After. `RateLimit` and `RateLimit-Policy` say how much is allowed and left.
+    """
+
+    status, code = 429, "rate_limited"
+
+    @classmethod
+    def until(cls, seconds: float) -> "RateLimited":
+        """Refused for so many seconds."""
+        return cls(headers={"Retry-After": str(max(1, ceil(seconds)))})
 
 
 class InternalError(AppError):

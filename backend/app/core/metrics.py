@@ -11,6 +11,9 @@ REQUEST_DURATION = Histogram(
 )
 RESPONSE_COUNT = Counter("http_responses_total", "Answers by status", ["status"])
 
+LIMIT_REFUSALS = Counter("rate_limit_refusals_total", "Requests that a rate limit refused", ["rule"])
+LIMIT_FALLBACKS = Counter("rate_limit_fallbacks_total", "Checks without Redis, by the process's own share", ["rule"])
+
 SESSIONS_REPLAYED = Counter("sessions_replayed_total", "Sessions ended because a spent refresh token came back")
 
 TASKS_RUNG = Counter("tasks_rung_total", "Times the relay rang Celery for a row")

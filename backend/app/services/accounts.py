@@ -25,7 +25,7 @@ from app.models.user import User
 from app.schemas.auth import TokenPair, UserLogin
 from app.schemas.principal import Principal
 from app.schemas.users import UserCreate, UserUpdate
-from app.services import audit, erasure, passwords, sessions, user_cache, verification
+from app.services import audit, devices, erasure, limits, passwords, sessions, user_cache, verification
 
 log = structlog.get_logger()
 
@@ -62,9 +62,12 @@ async def login(db: AsyncSession, given: UserLogin) -> TokenPair:
 
     Raises:
         InvalidCredentials, EmailNotVerified (only after the right password).
+        RateLimited: too many tries failed at this address.
     """
     user = await users.get_by_email(db, given.email)
+    network = await devices.known_network(db, given.email)
     async with released(db):
+        attempt = await limits.attempt(given.email, network)
         matches, newer = await password_matches(given.password, user.hashed_password if user else None)
     # It may have been disabled, or its password changed, while the hash ran: only the row as it was lets in.
     current = await users.lock_if_unchanged(db, user.id, user.hashed_password) if user and matches else None
@@ -72,10 +75,13 @@ async def login(db: AsyncSession, given: UserLogin) -> TokenPair:
         whose = user.id if user else None
         await audit.record(db, Action.sign_in_failed, actor=None, target=whose, owner=whose, result="failure")
         raise InvalidCredentials
+    if attempt:
+        attempt.was_right()
     if settings.require_verified_email and not current.is_verified:
         raise EmailNotVerified
     if newer:
         await users.update(db, db_obj=current, obj_in={"hashed_password": newer})
+    await devices.remember(db, current.id)
     return await sessions.open_session(db, current)
 
 

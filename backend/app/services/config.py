@@ -4,6 +4,7 @@ from app import __version__
 from app.core.config import settings
 from app.schemas.config import AppConfig, AuthConfig, PasswordBounds, PublicConfig
 from app.schemas.users import PASSWORD_MAX
+from app.services.limits import public_limits
 
 
 def public_config() -> PublicConfig:
@@ -15,6 +16,6 @@ def public_config() -> PublicConfig:
             browser_mode=False,
             password=PasswordBounds(min_length=settings.password_min_length, max_length=PASSWORD_MAX),
         ),
-        limits={},
+        limits=public_limits(),
         flags={},
     )

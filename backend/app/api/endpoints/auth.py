@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import Body, Depends, Request
 
 from app.api.deps import DB, Bearer, CurrentPrincipal, no_store
+from app.api.limits import limit
 from app.api.oauth import FORM, OAuthError, grant, token_form
 from app.api.problems import raises
 from app.api.strict import StrictRouter
@@ -44,25 +45,36 @@ router = StrictRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_st
     response_model=UserResponse | RegistrationPending,
     status_code=202 if settings.require_verified_email else 201,
     responses=raises(EmailTaken),
+    dependencies=[limit("register")],
 )
 async def register(new: UserCreate, db: DB) -> User | RegistrationPending:
     """Create an account. A verification email follows."""
     return await accounts.register(db, new) or RegistrationPending()
 
 
-@router.post("/login", responses=raises(InvalidCredentials, EmailNotVerified))
+@router.post("/login", dependencies=[limit("login")], responses=raises(InvalidCredentials, EmailNotVerified))
 async def login(given: UserLogin, db: DB) -> TokenPair:
     """Sign in with email and password."""
     return await accounts.login(db, given)
 
 
-@router.post("/token", response_model=TokenPair, openapi_extra=FORM, responses={400: {"model": OAuthError}})
+@router.post(
+    "/token",
+    response_model=TokenPair,
+    openapi_extra=FORM,
+    responses={400: {"model": OAuthError}},
+    dependencies=[limit("login")],
+)
 async def token(request: Request, db: DB) -> Any:
     """Sign in or refresh as an OAuth 2.0 client does (RFC 6749): the grants `password` and `refresh_token`."""
     return await grant(db, await token_form(request))
 
 
-@router.post("/refresh", responses=raises(InvalidRefreshToken, RefreshTokenReused, SessionRevoked))
+@router.post(
+    "/refresh",
+    dependencies=[limit("general")],
+    responses=raises(InvalidRefreshToken, RefreshTokenReused, SessionRevoked),
+)
 async def refresh_tokens(given: RefreshRequest, db: DB) -> TokenPair:
     """Spend a refresh token for a new pair. Presenting a spent one ends the session."""
     return await refresh.refresh(db, given.refresh_token)
@@ -71,6 +83,7 @@ async def refresh_tokens(given: RefreshRequest, db: DB) -> TokenPair:
 @router.post(
     "/logout",
     status_code=204,
+    dependencies=[limit("general")],
     responses=raises(NotAuthenticated, InvalidAccessToken, InvalidRefreshToken),
 )
 async def logout(db: DB, bearer: Bearer, given: Annotated[LogoutRequest | None, Body()] = None) -> None:
@@ -90,13 +103,13 @@ async def logout(db: DB, bearer: Bearer, given: Annotated[LogoutRequest | None, 
     await sessions.log_out(db, *named.pop())
 
 
-@router.post("/reauthenticate", status_code=204, responses=raises(WrongPassword))
+@router.post("/reauthenticate", status_code=204, dependencies=[limit("password")], responses=raises(WrongPassword))
 async def reauthenticate(given: ReauthenticateRequest, db: DB, principal: CurrentPrincipal) -> None:
     """Give the password again: the session counts as fresh for 15 minutes."""
     await accounts.reauthenticate(db, principal, given.password)
 
 
-@router.post("/verify-email", status_code=204, responses=raises(InvalidToken))
+@router.post("/verify-email", status_code=204, dependencies=[limit("general")], responses=raises(InvalidToken))
 async def verify_email(given: VerifyRequest, db: DB) -> None:
     """Take the token of a verification mail."""
     await verification.verify_email(db, given.token)

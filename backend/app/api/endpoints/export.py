@@ -7,6 +7,7 @@ from fastapi import Depends, Path, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.deps import DB, CurrentPrincipal, CurrentUser, no_store
+from app.api.limits import limit
 from app.api.problems import raises
 from app.api.strict import StrictRouter
 from app.core.errors import ExportExists, InvalidAccessToken, NotAuthenticated, NotFound, SessionRevoked
@@ -24,7 +25,7 @@ FILE: dict[str, Any] = {
 router = StrictRouter(prefix="/users/me/export", tags=["users"], dependencies=[Depends(no_store)], responses=AUTH)
 
 
-@router.post("", status_code=202, responses={202: LOCATION, **raises(ExportExists)})
+@router.post("", status_code=202, dependencies=[limit("general")], responses={202: LOCATION, **raises(ExportExists)})
 async def request_export(user: CurrentUser, db: DB, response: Response) -> TaskResponse:
     """Ask for all that is held about the own account. The task's `result.url` is where it can be fetched for 24 h."""
     task = await export.request(db, user)

@@ -3,6 +3,7 @@
 from fastapi import Depends
 
 from app.api.deps import DB, CurrentPrincipal, CurrentUser, no_store
+from app.api.limits import limit
 from app.api.problems import raises
 from app.api.strict import StrictRouter
 from app.core.errors import InvalidAccessToken, NotAuthenticated, ReauthenticationRequired, SessionRevoked
@@ -21,13 +22,13 @@ async def read_me(principal: CurrentPrincipal) -> Principal:
     return principal
 
 
-@router.put("/me", response_model=UserResponse)
+@router.put("/me", response_model=UserResponse, dependencies=[limit("general")])
 async def update_me(new: UserUpdate, user: CurrentUser, db: DB) -> User:
     """Change the own profile."""
     return await accounts.update_profile(db, user, new)
 
 
-@router.delete("/me", status_code=204, responses=raises(ReauthenticationRequired))
+@router.delete("/me", status_code=204, dependencies=[limit("general")], responses=raises(ReauthenticationRequired))
 async def delete_me(principal: CurrentPrincipal, db: DB) -> None:
     """Delete the own account and all that hangs on it. Needs a session that gave its password within 15 minutes."""
     await accounts.delete_account(db, principal)

@@ -1,0 +1,50 @@
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlmodel import col, delete, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.sql import is_sqlite
+from app.models.known_device import KnownDevice
+from app.models.user import User
+
+
+async def network_is_known(db: AsyncSession, email: str, network: str, *, since: datetime) -> bool:
+    """Whether the account of this address signed in from this network. The same statement where there is none."""
+    statement = (
+        select(KnownDevice.network)
+        .join(User, col(User.id) == col(KnownDevice.user_id))
+        .where(User.email == email, KnownDevice.network == network, col(KnownDevice.seen_at) > since)
+        .limit(1)
+    )
+    return (await db.exec(statement)).first() is not None
+
+
+async def any_of(db: AsyncSession, user_id: UUID) -> bool:
+    statement = select(KnownDevice.network).where(KnownDevice.user_id == user_id).limit(1)
+    return (await db.exec(statement)).first() is not None
+
+
+async def seen(db: AsyncSession, device: KnownDevice) -> bool:
+    """Write when the device was last seen; True when it had not been seen before."""
+    moved = await db.exec(
+        update(KnownDevice)
+        .where(
+            col(KnownDevice.user_id) == device.user_id,
+            col(KnownDevice.network) == device.network,
+            col(KnownDevice.agent) == device.agent,
+        )
+        .values(seen_at=device.seen_at)
+        .execution_options(synchronize_session=False)
+    )
+    if moved.rowcount:
+        return False
+    make = sqlite_insert if is_sqlite(db) else postgresql_insert
+    added = await db.exec(make(KnownDevice).values(**device.model_dump()).on_conflict_do_nothing())
+    return bool(added.rowcount)
+
+
+async def purge(db: AsyncSession, *, before: datetime) -> int:
+    return (await db.exec(delete(KnownDevice).where(col(KnownDevice.seen_at) < before))).rowcount

@@ -1,0 +1,124 @@
+"""What is limited, and for whom. Figures are settings; `docs/limits.md` says what each is for."""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from app.core import background, limiter, reconciling
+from app.core.config import settings
+from app.core.counters import Counters
+from app.core.errors import RateLimited
+from app.core.limiter import Verdict
+from app.core.networks import client_of
+from app.core.rate import Rate, parse_rate
+from app.core.secrets import derive_key
+
+By = Literal["client", "address"]
+GENERAL, ACCOUNT = "general", "account"
+RULES: dict[str, By] = {
+    GENERAL: "client",
+    "login": "client",
+    "password": "client",
+    "register": "client",
+    "forgot": "address",
+    "resend": "address",
+}
+"""Each rule that a route may name, and what it counts together: a client's requests, or those for an email address."""
+ONE_TRY_EACH = 60  # seconds, for one account past its failures
+
+_general: tuple[Counters, asyncio.Task[None]] | None = None
+
+
+@cache
+def rate_of(rule: str) -> Rate | None:
+    """The rule's figures; None when it is turned off."""
+    return parse_rate(getattr(settings, f"rate_limit_{rule}")) if settings.rate_limit_enabled else None
+
+
+def public_limits() -> dict[str, str]:
+    """What clients may know of the limits."""
+    found = {rule: rate_of(rule) for rule in RULES}
+    return {rule: f"{rate.quota} per {rate.window} s" for rule, rate in found.items() if rate}
+
+
+# --- any request ----------------------------------------------------------------------------------------------------
+
+
+def start() -> None:
+    """Count every request from now on, and reconcile with the other processes in the background."""
+    global _general
+    rate = rate_of(GENERAL)
+    if rate is not None:
+        counters = Counters(GENERAL, rate, settings.processes)
+        _general = counters, asyncio.get_running_loop().create_task(reconciling.run(counters))
+
+
+async def stop() -> None:
+    global _general
+    if _general is not None:
+        task = _general[1]
+        _general = None
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def any_request(address: str | None) -> Verdict | None:
+    """Count one more request of this client; None when nothing is counted."""
+    return _general[0].take(client_of(address)) if _general is not None else None
+
+
+# --- the routes that name a rule ------------------------------------------------------------------------------------
+
+
+async def check(rule: str, subject: str) -> Verdict | None:
+    """Count one more request under `rule`, of a client's network address or for a canonical email address."""
+    rate = rate_of(rule)
+    if rate is None:
+        return None
+    name = subject if RULES[rule] == "client" else _secret_name(subject)
+    return await limiter.take(rule, rate, f"limit:{{{rule}}}:{name}", token=secrets.token_hex(8))
+
+
+# --- guessing at one account ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try at an account's password. It counts as a failure until it is said to have been right."""
+
+    name: str
+    token: str
+
+    def was_right(self) -> None:
+        """It was no failure. Nobody waits for this."""
+        background.start(limiter.give_back(self.name, self.token))
+
+
+async def attempt(email: str, known_network: str | None) -> Attempt | None:
+    """Count a try at the account of this address, whether there is one or not, before its password is looked at.
+
+    A network that is known to the account counts for itself, so that strangers cannot keep its owner out.
+
+    Raises:
+        RateLimited: too many tries failed; one each minute is let through.
+    """
+    rate = rate_of(ACCOUNT)
+    if rate is None:
+        return None
+    whose = _secret_name(email if known_network is None else f"{email} {known_network}")
+    made = Attempt(f"limit:{{{ACCOUNT}}}:{whose}", secrets.token_hex(8))
+    verdict = await limiter.take(ACCOUNT, rate, made.name, gap=ONE_TRY_EACH, token=made.token)
+    if verdict.wait:
+        raise RateLimited.until(verdict.wait)
+    return made
+
+
+def _secret_name(email: str) -> str:
+    """An address as it stands in Redis: nobody who reads it there learns whose it is."""
+    return hmac.digest(derive_key("limits"), email.encode(), hashlib.sha256).hex()[:32]
