@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from app.core import config
-from app.core.config import PUBLISHED_SECRETS, ROOT, Settings, SettingsError
+from app.core.config import ROOT, Settings, SettingsError
+from app.core.config_rules import PUBLISHED_SECRETS
 from tests.services import BACKEND
 
 SECRET = "pX3v-9QdkWz7Lr2TgY8mB4nHcE6sJ1uA"  # 32 characters of no sample

@@ -5,6 +5,7 @@ from uuid import UUID
 from fastapi import Depends
 
 from app.api.deps import DB, CurrentPrincipal, Listing, no_store
+from app.api.limits import limit
 from app.api.problems import raises
 from app.api.strict import StrictRouter
 from app.core.errors import InvalidAccessToken, NotAuthenticated, NotFound, SessionRevoked
@@ -22,13 +23,13 @@ async def list_sessions(principal: CurrentPrincipal, db: DB, window: Listing) ->
     return await sessions.living(db, principal, window)
 
 
-@router.delete("", status_code=204)
+@router.delete("", status_code=204, dependencies=[limit("general")])
 async def revoke_other_sessions(principal: CurrentPrincipal, db: DB) -> None:
     """Sign out everywhere else: every session but this one ends."""
     await sessions.end_all(db, principal.id, reason="revoked", actor=principal.id, but=principal.session_id)
 
 
-@router.delete("/{session_id}", status_code=204, responses=raises(NotFound))
+@router.delete("/{session_id}", status_code=204, dependencies=[limit("general")], responses=raises(NotFound))
 async def revoke_session(session_id: UUID, principal: CurrentPrincipal, db: DB) -> None:
     """End one session of the account. It may be this one."""
     await sessions.revoke(db, principal, session_id)
