@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
@@ -61,23 +61,35 @@ def build_client(url: str) -> Redis | RedisCluster:
     if not scheme.endswith("+sentinel"):
         return Redis.from_url(url, max_connections=64, **limits)
     parts = urlsplit(f"{plain}://{rest}")
-    secret = {"password": unquote(parts.password)} if parts.password else {}
+    login = {"username": parts.username, "password": parts.password}
     hosts = [
         (host, int(port or 26379))
         for host, _, port in (place.rpartition("@")[2].partition(":") for place in parts.netloc.split(","))
     ]
     name, _, database = parts.path.strip("/").partition("/")
-    own = {key: values[-1] for key, values in parse_qs(parts.query).items() if key == "sentinel_password"}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py has not typed it
         hosts,
-        sentinel_kwargs={"password": own.get("sentinel_password"), **limits},
+        sentinel_kwargs={"password": sentinel_password(parts), **limits},
         db=int(database or 0),
         ssl=plain == "rediss",
-        **secret,
+        **{name: unquote(value) for name, value in login.items() if value},
         **limits,
     )
     master: Redis = sentinel.master_for(name or "mymaster")
     return master
+
+
+def sentinel_password(url: SplitResult) -> str | None:
+    """What the Sentinels themselves ask for: `?sentinel_password=`."""
+    return parse_qs(url.query).get("sentinel_password", [None])[-1]
+
+
+async def close_client(client: Redis | RedisCluster) -> None:
+    """Close its connections, and those to the Sentinels that it asked."""
+    await client.aclose()
+    asked = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    for sentinel in asked.sentinels if asked else ():
+        await sentinel.aclose()
 
 
 _prefix = ""
@@ -111,6 +123,6 @@ async def close() -> None:
     if _clients.cache_info().currsize:
         url = redis_url()
         if url:
-            await redis_client().aclose()
+            await close_client(redis_client())
         _clients.cache_clear()
     _prefix = ""

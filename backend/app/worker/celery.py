@@ -9,6 +9,8 @@ os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # read by billiard when it is
 
 from celery import Celery, Task, signals
 from kombu import Queue
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 import app.worker.tasks  # noqa: F401 - registers the tasks
 from app.core import redis
@@ -18,6 +20,7 @@ from app.worker import pulse, runtime
 from app.worker.tracking import REGISTRY, TrackedTask
 
 QUEUES = ("default",)
+CONNECT_TIMEOUT = 2  # seconds
 VISIBILITY_TIMEOUT = 300  # seconds until Redis offers an unacknowledged message again; the row's lease is far quicker
 
 
@@ -51,11 +54,11 @@ celery_app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=False,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    broker_connection_timeout=2,
+    broker_connection_timeout=CONNECT_TIMEOUT,
     broker_transport_options={
         "visibility_timeout": VISIBILITY_TIMEOUT,
         "socket_timeout": 10,
-        "socket_connect_timeout": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
         "socket_keepalive": True,
         "health_check_interval": 20,
         "unacked_restore_interval": 5,
@@ -93,6 +96,12 @@ def connect(prefix: str) -> None:
         name, _, database = parts.path.strip("/").partition("/")
         url = ";".join(f"sentinel://{login}{at}{host}/{database or 0}" for host in hosts.split(","))
         options["master_name"] = name or "mymaster"
+        options["sentinel_kwargs"] = {
+            "password": redis.sentinel_password(parts),
+            "socket_timeout": CONNECT_TIMEOUT,
+            "socket_connect_timeout": CONNECT_TIMEOUT,
+            "retry": Retry(NoBackoff(), 0),  # the next Sentinel is asked at once
+        }
     celery_app.conf.update(broker_url=url, broker_transport_options=options)
 
 
