@@ -1,6 +1,7 @@
 """What endpoints ask for: the unit of work, and who is asking."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
@@ -26,12 +27,21 @@ bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", refreshUrl="/api/v1
 async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:
     """One transaction a request: committed when the endpoint returns, rolled back when it raises."""
     async with new_session(read_only=request.method in SAFE_METHODS) as db:
+        request.state.db = db  # where a route keeps its answer under an Idempotency-Key
         try:
             yield db
         except AppError as error:
             if error.keeps_changes:
                 await commit(db)
             raise
+        await commit(db)
+
+
+@asynccontextmanager
+async def transaction() -> AsyncIterator[AsyncSession]:
+    """A short transaction beside the request's own: committed at the end of the block, before that one begins."""
+    async with new_session() as db:
+        yield db
         await commit(db)
 
 

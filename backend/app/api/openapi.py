@@ -17,6 +17,7 @@ from app.core.errors import (
     NotFound,
     PayloadTooLarge,
     RateLimited,
+    RequestInProgress,
     RequestTimeout,
     ServiceUnavailable,
     SessionRevoked,
@@ -30,6 +31,8 @@ ALWAYS: tuple[type[AppError], ...] = (BadRequest, UnknownHost, ValidationFailed,
 WITH_BODY: tuple[type[AppError], ...] = (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
 WITH_TOKEN: tuple[type[AppError], ...] = (NotAuthenticated, InvalidAccessToken, SessionRevoked)
 WITH_PATH: tuple[type[AppError], ...] = (NotFound,)
+WITH_KEY: tuple[type[AppError], ...] = (RequestInProgress,)
+REPLAYED = "`true` where this is the answer that the key got before."
 
 DESCRIPTION = """Accounts, sessions, background tasks and configuration.
 
@@ -129,6 +132,11 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         errors += WITH_BODY
     if "{" in path:
         errors += WITH_PATH
+    if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())):
+        errors += WITH_KEY
+        for status, response in responses.items():
+            if status.startswith("2"):
+                response.setdefault("headers", {})["Idempotency-Replayed"] = {"schema": _TEXT, "description": REPLAYED}
     if operation.get("security"):
         errors += WITH_TOKEN
         operation["security"] = [{"bearer": []}, *operation["security"]]

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, params
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from app.api import idempotency
 from app.core.errors import UnsupportedMediaType, ValidationFailed
 
 MAX_DEPTH = 32
@@ -26,7 +27,15 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is read by `read_json` or `read_form` before anything else looks at it."""
+    """A route whose body is read by `read_json` or `read_form` before anything else looks at it.
+
+    Where it is a POST that creates (201, 202), it honours `Idempotency-Key`.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
+        if "POST" in (kwargs.get("methods") or ()) and kwargs.get("status_code") in idempotency.CREATED:
+            kwargs["dependencies"] = [*(kwargs.get("dependencies") or ()), idempotency.claims()]
+        super().__init__(path, endpoint, **kwargs)
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
@@ -40,7 +49,12 @@ class StrictRoute(APIRoute):
                 raise ValidationFailed.at("/query", "nul_character", "The query has a NUL character")
             if read is not None:
                 await read(request)
-            return await handle(request)
+            try:
+                answer = await handle(request)
+            except idempotency.Replayed as replayed:
+                return replayed.answer
+            await idempotency.keep(request, answer)
+            return answer
 
         return strictly
 

@@ -121,6 +121,16 @@ class RateLimited(AppError):
         return cls(headers={"Retry-After": str(max(1, ceil(seconds)))})
 
 
+class RequestInProgress(AppError):
+    """A request with this Idempotency-Key is still running.
+
+    Send it again in a moment: it is then answered as the first one was.
+    """
+
+    status, code = 409, "request_in_progress"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
 class InternalError(AppError):
     """Something went wrong on our side.
 

@@ -20,7 +20,7 @@ class IdempotencyKey(Table, table=True):
     )
 
     caller: str = Field(max_length=80)
-    """A user by id, or a client address by an HMAC."""
+    """An HMAC of who calls: a user, or a client address."""
     user_id: UUID | None = Field(default=None, foreign_key="users.id", ondelete="CASCADE")
     route: str = Field(max_length=120)
     key: str = Field(max_length=64)

@@ -25,7 +25,7 @@ from app.models.user import User
 from app.schemas.auth import TokenPair, UserLogin
 from app.schemas.principal import Principal
 from app.schemas.users import UserCreate, UserUpdate
-from app.services import audit, devices, erasure, limits, passwords, sessions, user_cache, verification
+from app.services import audit, devices, erasure, idempotency, limits, passwords, sessions, user_cache, verification
 
 log = structlog.get_logger()
 
@@ -48,6 +48,7 @@ async def register(db: AsyncSession, new: UserCreate) -> User | None:
     if user is None:
         await verification.tell_owner(db, new.email)
         return None
+    idempotency.belongs_to(db, user.id)
     await verification.promise(db, user)
     await audit.record(db, Action.user_registered, actor=user.id, target=user.id)
     log.info("user_registered", user_id=str(user.id))
