@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
+import structlog
 from fastapi import Depends, Query, Request, Response
 from fastapi.security import OAuth2PasswordBearer
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -63,14 +64,16 @@ async def get_bearer(token: Annotated[str | None, Depends(bearer)]) -> str | Non
 
 
 async def get_principal(token: Annotated[str | None, Depends(bearer)]) -> Principal:
-    """Who is asking, as it is now.
+    """Who is asking, as it is now. Every log line of the request says it from here on.
 
     Raises:
         NotAuthenticated, InvalidAccessToken, SessionRevoked
     """
     if not token:
         raise NotAuthenticated
-    return await access.identify(token)
+    found = await access.identify(token)
+    structlog.contextvars.bind_contextvars(actor_id=str(found.id))
+    return found
 
 
 DB = Annotated[AsyncSession, Depends(get_db)]

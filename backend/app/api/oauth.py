@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import parse_qsl
 
+import structlog
 from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
@@ -87,5 +88,6 @@ async def grant(db: AsyncSession, form: dict[str, str] | None) -> TokenPair | JS
         if isinstance(error, AppError) and (error.status >= 500 or isinstance(error, RateLimited)):
             raise
         # Returned and not raised, so that the transaction commits: a replayed token ends its session here too.
+        structlog.contextvars.bind_contextvars(code=error.code if isinstance(error, AppError) else "validation_failed")
         described = error.detail if isinstance(error, AppError) else "The email or the password is not right"
         return refusal("invalid_grant", described)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 from urllib.parse import quote
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -40,7 +41,8 @@ _BY_STATUS: dict[int, type[AppError]] = {
 
 
 def problem(scope: Scope, error: AppError) -> Response:
-    """The answer that tells `error`."""
+    """The answer that tells `error`; the log line of the request says its code."""
+    structlog.contextvars.bind_contextvars(code=error.code)
     content = {
         "type": f"{settings.public_url}/problems/{error.code}",
         "title": error.title(),

@@ -1,5 +1,7 @@
 """What is kept of a request once it has been answered: two metrics and one log line."""
 
+import hmac
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -7,8 +9,11 @@ from prometheus_client import Counter, Histogram
 from starlette.types import Scope
 
 from app.core.metrics import REQUEST_COUNT, REQUEST_DURATION, RESPONSE_COUNT
+from app.core.networks import client_of
+from app.core.secrets import derive_key
 
 CLOSED = 499  # the client went away before there was an answer (nginx's number for it)
+REFUSED = 400  # statuses from here on: such lines name the client, by a pseudonym
 UNMATCHED = "unmatched"
 OTHER_METHOD = "OTHER"
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
@@ -29,7 +34,10 @@ _answers: dict[int, Counter] = {}
 
 
 def record(scope: Scope, status: int, seconds: float) -> None:
-    """Count and log one request. Its path, query and body are nobody's business here."""
+    """Count and log one request. Its path, query and body are nobody's business here.
+
+    The line has the caller's id and a refusal's code too, since `bind_contextvars` was told of them on the way.
+    """
     method: str = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
     route = route_template(scope)
     series = _series.get((method, route))
@@ -42,4 +50,14 @@ def record(scope: Scope, status: int, seconds: float) -> None:
     if status not in _answers:
         _answers[status] = RESPONSE_COUNT.labels(status=status)
     _answers[status].inc()
-    log.info("request_finished", method=method, route=route, status=status, duration_ms=round(seconds * 1e3, 2))
+    said: dict[str, Any] = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1e3, 2)}
+    if status >= REFUSED:
+        peer = scope.get("client")
+        said["client"] = _pseudonym(peer[0] if peer else None)
+    log.info("request_finished", **said)
+
+
+@lru_cache(maxsize=4096)
+def _pseudonym(address: str | None) -> str:
+    """A client as it stands in a log: the same for all its requests, and no address for whoever reads it."""
+    return hmac.digest(derive_key("log-client"), client_of(address).encode(), "sha256").hex()[:16]

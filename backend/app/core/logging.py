@@ -1,6 +1,7 @@
 """Logging, set up once a process: structlog and the standard library write the same redacted lines to stderr."""
 
 import logging
+import re
 import sys
 from contextlib import suppress
 from json import JSONEncoder
@@ -37,6 +38,10 @@ OURS_TO_HANDLE = (
     "py.warnings",
 )
 """Loggers whose own handlers go, so that every line passes through the redaction."""
+
+_TRACEBACKS = frozenset({"exception", "stack"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_IN_TRACEBACK = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class StandardError:
@@ -80,14 +85,28 @@ def _last_stages(process: str) -> list[Processor]:
         render = structlog.processors.JSONRenderer(serializer=lambda event, **_: encode(event))
     else:
         render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    plain = [] if settings.logs_json else [_escape_controls]  # JSON escapes them itself
     return [
         name_process,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         redact,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        *plain,
         render,
     ]
+
+
+def _escape_controls(_logger: Any, _method: str, event: Any) -> Any:
+    """For people: no text that came from outside begins a line of its own, or moves the terminal's cursor."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = (_IN_TRACEBACK if key in _TRACEBACKS else _CONTROL).sub(_escaped, value)
+    return event
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode()
 
 
 def _standard_library(level: int, last: list[Processor]) -> None:

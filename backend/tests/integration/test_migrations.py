@@ -135,6 +135,16 @@ async def test_nothing_of_ours_is_left_below_the_first_revision(url: str) -> Non
     assert await look(url, left) == (["alembic_version"], [], [])
 
 
+async def test_a_new_installation_has_no_account(url: str) -> None:
+    migrate.upgrade(url)
+    engine = build_engine(url, pool_size=1)
+    try:
+        async with engine.connect() as connection:
+            assert (await connection.execute(sa.text("SELECT count(*) FROM users"))).scalar_one() == 0
+    finally:
+        await engine.dispose()
+
+
 async def test_every_constraint_has_the_name_that_the_convention_gives(url: str) -> None:
     migrate.upgrade(url)
     expected: set[Any] = set()

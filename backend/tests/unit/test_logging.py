@@ -97,6 +97,30 @@ def test_both_kinds_of_loggers_write_the_same_lines(lines):
     assert first["timestamp"].endswith("Z")
 
 
+FORGED = "x\r\n2026-01-01T00:00:00Z [info] user_deleted\x1b[2J\u202e"
+
+
+def test_no_text_begins_a_line_of_its_own(lines):
+    structlog.get_logger().info("thing_done", name=FORGED, more={FORGED: [FORGED]})
+    logging.getLogger("x").warning("GET %s", FORGED)
+    assert [line["level"] for line in lines()] == ["info", "warning"]
+
+
+def test_no_text_begins_a_line_of_its_own_on_a_terminal(lines, capsys, monkeypatch):
+    monkeypatch.setattr(type(ours.settings), "logs_json", False)
+    ours.set_up("test")
+    structlog.get_logger().info("thing_done", name=FORGED, more={FORGED: [FORGED]})
+    logging.getLogger("x").warning("GET %s", FORGED)
+    try:
+        raise ValueError(FORGED)
+    except ValueError:
+        structlog.get_logger().exception("thing_failed")
+    written = capsys.readouterr().err
+    assert len(written.partition("Traceback")[0].splitlines()) == 3  # the third's traceback begins below it
+    assert "ValueError" in written
+    assert not {"\r", "\x1b", "\u202e"} & set(written)
+
+
 def test_tracebacks_are_cleaned(lines):
     for log in (structlog.get_logger(), logging.getLogger("celery")):
         try:
