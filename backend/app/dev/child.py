@@ -115,9 +115,9 @@ class Child:
 
     def _signal(self, signum: int) -> None:
         """To the child and all that it started: each child leads a process group."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signum)
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signum)
 
     async def _copy_lines(self) -> None:
         """Its output, line by line, with its name before each."""

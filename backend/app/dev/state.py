@@ -102,6 +102,10 @@ def born(pid: int) -> str:
         except (OSError, IndexError):
             return ""
         return "" if stat[0] in "ZX" else f"{boot}/{stat[19]}"
+    return _born_by_ps(pid)  # pragma: no cover - where there is no /proc, as on macOS
+
+
+def _born_by_ps(pid: int) -> str:
     command = ["ps", "-o", "lstart=", "-p", str(pid)]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no text of others in it
     return asked.stdout.strip()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.core.process import CannotRun
-from app.dev import embedded, probe
+from app.dev import embedded, probe, state
 from app.dev.embedded import Valkey
 from app.dev.state import State, born
 
@@ -86,3 +87,13 @@ def test_the_newest_revision_is_found_without_alembic(tmp_path: Path) -> None:
     assert not probe.at_head(f"sqlite:///{tmp_path}/broken.db")
     migrate.upgrade(f"sqlite:///{tmp_path}/new.db")
     assert probe.at_head(f"sqlite:///{tmp_path}/new.db")
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="this system has no ps, and needs none where it has /proc")
+def test_where_there_is_no_proc_ps_tells_when_a_process_began(sleeper: subprocess.Popen[bytes]) -> None:
+    began = state._born_by_ps(sleeper.pid)
+    assert began
+    assert began == state._born_by_ps(sleeper.pid)
+    sleeper.kill()
+    sleeper.wait()
+    assert state._born_by_ps(sleeper.pid) == ""

@@ -1,0 +1,119 @@
+"""What time makes useless goes, and nothing that is still of use."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from sqlmodel import SQLModel, col, delete, select
+from structlog.testing import capture_logs
+
+from app.core.db import new_session
+from app.core.sql import db_now
+from app.crud import change
+from app.models import BackgroundTask, Change, Heartbeat, MailPurpose, MailToken, TaskStatus, UserSession
+from app.services import maintenance
+from app.worker import relay
+from tests.factories import ago, make_session, make_task, make_user
+from tests.waiting import eventually
+
+TABLES: tuple[type[SQLModel], ...] = (UserSession, MailToken, Change, Heartbeat, BackgroundTask)
+
+
+async def fill() -> dict[str, set[object]]:
+    """Put into each table something that is past its time and something that is not: the ids of what may stay."""
+    async with new_session() as db:
+        user, other = await make_user(db), await make_user(db)
+        kept: dict[str, set[object]] = {}
+        # A session stays for a week after its end, so that a late refresh token is told what happened.
+        await make_session(db, user, expires_at=ago(days=7, minutes=1))
+        kept["user_sessions"] = {(await make_session(db, user, expires_at=ago(days=6, hours=23))).id}
+        for owner, expires_at in ((user, ago(seconds=1)), (other, ago(seconds=-60))):
+            made = MailToken(
+                user_id=owner.id, purpose=MailPurpose.verify, email=owner.email, key_id="none", salt=b"0" * 16,
+                expires_at=expires_at,
+            )  # fmt: skip
+            db.add(made)
+        kept["mail_tokens"] = {made.id}
+        old, new = str(uuid4()), str(uuid4())
+        for subject, created_at in ((old, ago(hours=1, minutes=1)), (new, ago(minutes=59))):
+            await change.record(db, change.USER, subject)
+            await db.flush()
+            row = (await db.exec(select(Change).where(Change.subject == subject))).one()
+            row.created_at = created_at
+        kept["changes"] = {row.id}
+        silent = Heartbeat(id=uuid4(), role="swept", seen_at=db_now(timedelta(hours=-1, seconds=-5)))
+        quiet = Heartbeat(id=uuid4(), role="swept", seen_at=db_now(timedelta(minutes=-59)))
+        db.add_all([silent, quiet])
+        kept["heartbeats"] = {quiet.id}
+        await make_task(db, completed_at=ago(days=31))
+        await make_task(db, status=TaskStatus.failed, completed_at=ago(days=91))
+        stay = (
+            await make_task(db, completed_at=ago(days=29)),
+            await make_task(db, status=TaskStatus.failed, completed_at=ago(days=89)),
+            await make_task(db, status=TaskStatus.running, completed_at=None, created_at=ago(days=400)),
+        )
+        kept["background_tasks"] = {task.id for task in stay}
+        await db.commit()
+    return kept
+
+
+async def left() -> dict[str, set[object]]:
+    found: dict[str, set[object]] = {}
+    async with new_session(read_only=True) as db:
+        for table in TABLES:
+            rows = (await db.exec(select(table))).all()
+            found[str(table.__tablename__)] = {
+                row.id for row in rows if not isinstance(row, Heartbeat) or row.role == "swept"
+            }
+    return found
+
+
+@pytest.fixture
+async def kept(clean: None) -> dict[str, set[object]]:
+    return await fill()
+
+
+async def test_what_is_past_its_time_goes_and_the_rest_stays(kept: dict[str, set[object]]) -> None:
+    async with new_session() as db:
+        gone = await maintenance.sweep(db)
+        await db.commit()
+    assert {name: gone[name] for name in kept} == {
+        "user_sessions": 1,
+        "mail_tokens": 1,
+        "changes": 1,
+        "heartbeats": 1,
+        "background_tasks": 2,
+    }
+    assert await left() == kept
+    async with new_session() as db:
+        assert not any((await maintenance.sweep(db)).values()), "a second time there is nothing left to do"
+
+
+async def test_the_relay_sweeps_by_itself(kept: dict[str, set[object]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "SWEEP", 0.0)
+    monkeypatch.setattr(relay, "POLL", 0.01)
+    stopping, wake = asyncio.Event(), asyncio.Event()
+
+    async def swept() -> bool:
+        return await left() == kept
+
+    with capture_logs() as logs:
+        working = asyncio.create_task(relay._work(stopping, wake))
+        await eventually(swept)
+        stopping.set()
+        wake.set()
+        await working
+    told = [line for line in logs if line["event"] == "sweep_finished"]
+    assert len(told) == 1, "a round that swept nothing says nothing"
+    assert told[0]["background_tasks"] == 2
+
+
+@pytest.fixture(autouse=True)
+async def _no_silent_process_stays() -> AsyncIterator[None]:
+    """`clean` leaves the heartbeats alone, of which some belong to living processes."""
+    yield
+    async with new_session() as db:
+        await db.exec(delete(Heartbeat).where(col(Heartbeat.role) == "swept"))
+        await db.commit()
