@@ -215,6 +215,15 @@ class SessionRevoked(AppError):
     headers: ClassVar[dict[str, str]] = _BAD_BEARER
 
 
+class CsrfFailed(AppError):
+    """The refresh token's cookie was sent by a page that may not use it.
+
+    A request that relies on the cookie needs `Sec-Fetch-Site: same-origin`, or an `Origin` of ALLOWED_ORIGINS.
+    """
+
+    status, code = 403, "csrf_failed"
+
+
 class EmailNotVerified(AppError):
     """The account's email address has not been verified yet.
 

@@ -29,9 +29,16 @@ class ReauthenticateRequest(Input):
     password: Password = Field(repr=False)
 
 
-class TokenPair(Output):
+class AccessToken(Output):
+    """What the body has when the refresh token goes into a cookie."""
+
     access_token: str = Field(repr=False)
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the scheme's name, no secret
     expires_in: int = Field(description="seconds")
-    refresh_token: str = Field(repr=False)
     refresh_expires_in: int = Field(description="seconds")
+
+
+class TokenPair(AccessToken):
+    """An access token, and the refresh token that is spent for the next pair."""
+
+    refresh_token: str = Field(repr=False)

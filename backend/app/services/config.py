@@ -13,7 +13,7 @@ def public_config() -> PublicConfig:
         auth=AuthConfig(
             registration=True,
             require_verified_email=settings.require_verified_email,
-            browser_mode=False,
+            browser_mode=True,
             password=PasswordBounds(min_length=settings.password_min_length, max_length=PASSWORD_MAX),
         ),
         limits=public_limits(),

@@ -3,8 +3,10 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Body, Depends, Request
+from fastapi import Body, Depends, Request, Response
 
+from app.api import browser
+from app.api.browser import Delivery, RefreshCookie
 from app.api.deps import DB, Bearer, CurrentPrincipal, no_store
 from app.api.limits import limit
 from app.api.oauth import FORM, OAuthError, grant, token_form
@@ -12,6 +14,7 @@ from app.api.problems import raises
 from app.api.strict import StrictRouter
 from app.core.config import settings
 from app.core.errors import (
+    CsrfFailed,
     EmailNotVerified,
     EmailTaken,
     InvalidAccessToken,
@@ -27,6 +30,7 @@ from app.core.errors import (
 from app.core.security import read_access_token
 from app.models.user import User
 from app.schemas.auth import (
+    AccessToken,
     LogoutRequest,
     ReauthenticateRequest,
     RefreshRequest,
@@ -53,9 +57,10 @@ async def register(new: UserCreate, db: DB) -> User | RegistrationPending:
 
 
 @router.post("/login", dependencies=[limit("login")], responses=raises(InvalidCredentials, EmailNotVerified))
-async def login(given: UserLogin, db: DB) -> TokenPair:
+async def login(given: UserLogin, db: DB, response: Response, delivery: Delivery = "body") -> TokenPair | AccessToken:
     """Sign in with email and password."""
-    return await accounts.login(db, given)
+    pair = await accounts.login(db, given)
+    return browser.deliver(response, pair) if delivery == "cookie" else pair
 
 
 @router.post(
@@ -73,24 +78,58 @@ async def token(request: Request, db: DB) -> Any:
 @router.post(
     "/refresh",
     dependencies=[limit("general")],
-    responses=raises(InvalidRefreshToken, RefreshTokenReused, SessionRevoked),
+    responses=raises(InvalidRefreshToken, RefreshTokenReused, SessionRevoked, CsrfFailed),
 )
-async def refresh_tokens(given: RefreshRequest, db: DB) -> TokenPair:
-    """Spend a refresh token for a new pair. Presenting a spent one ends the session."""
-    return await refresh.refresh(db, given.refresh_token)
+async def refresh_tokens(
+    request: Request,
+    response: Response,
+    db: DB,
+    cookie: RefreshCookie = None,
+    given: Annotated[RefreshRequest | None, Body()] = None,
+) -> TokenPair | AccessToken:
+    """Spend a refresh token for a new pair, from the body or else from the cookie, and answer it the same way.
+
+    Presenting a spent one ends the session.
+    """
+    if given:
+        return await refresh.refresh(db, given.refresh_token)
+    if not cookie:
+        raise InvalidRefreshToken("There is no refresh token, neither in the body nor in the cookie")
+    with browser.taken(request):
+        return browser.deliver(response, await refresh.refresh(db, cookie))
 
 
 @router.post(
     "/logout",
     status_code=204,
     dependencies=[limit("general")],
-    responses=raises(NotAuthenticated, InvalidAccessToken, InvalidRefreshToken),
+    responses=raises(NotAuthenticated, InvalidAccessToken, InvalidRefreshToken, CsrfFailed),
 )
-async def logout(db: DB, bearer: Bearer, given: Annotated[LogoutRequest | None, Body()] = None) -> None:
-    """End the session of the bearer token, or of the refresh token in the body. Doing it twice is no fault."""
+async def logout(
+    request: Request,
+    response: Response,
+    db: DB,
+    bearer: Bearer,
+    cookie: RefreshCookie = None,
+    given: Annotated[LogoutRequest | None, Body()] = None,
+) -> None:
+    """End the session of the bearer token, or of the refresh token in the body or else in the cookie.
+
+    Doing it twice is no fault.
+    """
     presented = given.refresh_token if given else None
-    if not bearer and not presented:
+    if not presented and cookie:
+        with browser.taken(request):
+            await _log_out(db, bearer, cookie, f"/cookie/{browser.COOKIE}")
+        browser.forget(response)
+    elif presented or bearer:
+        await _log_out(db, bearer, presented, "/refresh_token")
+    else:
         raise NotAuthenticated
+
+
+async def _log_out(db: DB, bearer: str | None, presented: str | None, place: str) -> None:
+    """End the session that the tokens name; `place` points to the refresh token."""
     named: set[tuple[UUID, UUID]] = set()
     if presented:
         _, session, user = await refresh.look_up(db, presented)
@@ -99,7 +138,7 @@ async def logout(db: DB, bearer: Bearer, given: Annotated[LogoutRequest | None, 
         claims = read_access_token(bearer, even_expired=bool(presented))
         named.add((claims.user_id, claims.session_id))
     if len(named) > 1:
-        raise ValidationFailed.at("/refresh_token", "session_mismatch", "The two tokens belong to different sessions.")
+        raise ValidationFailed.at(place, "session_mismatch", "The two tokens belong to different sessions.")
     await sessions.log_out(db, *named.pop())
 
 
