@@ -2,7 +2,8 @@
 
 A client's requests are counted in slots of a sixtieth of the window, the running one and the sixty before it, so that
 no window of any sixty seconds holds more than the quota. Between two reconciliations a process spends at most its share
-of what is left; a client that uses it quickly is reconciled at once, and not only at the next second.
+of what is left; a client that uses it quickly, or was not heard of for a while, is reconciled at once, and not only at
+the next second.
 """
 
 import asyncio
@@ -18,13 +19,14 @@ SLOTS = 60
 RING = SLOTS + 1
 MOST_CLIENTS = 10_000  # about 12 MB at worst; the one that asked longest ago goes, and Redis still knows it
 SLACK = 0.15  # of a process's share: what may pass beyond it before the others are heard
+FRESH = 1.5  # seconds; a client that was not heard of for longer is reconciled at its first request
 HURRY = 0.05  # of a process's share: past it the client is reconciled at once
 
 
 class Client:
     """What is known of one client, by slot."""
 
-    __slots__ = ("allowance", "everyone", "first", "own", "own_total", "slot", "told", "total", "unsent")
+    __slots__ = ("allowance", "everyone", "first", "heard_at", "own", "own_total", "slot", "told", "total", "unsent")
 
     def __init__(self, slot: int, allowance: float) -> None:
         self.slot = self.first = slot
@@ -35,6 +37,8 @@ class Client:
         self.everyone = array("I", [0]) * RING
         """What all processes let pass, as Redis last said."""
         self.own_total = self.total = self.unsent = 0
+        self.heard_at = 0.0
+        """When Redis last said what passed."""
         self.allowance = allowance
         """How much may be unsent."""
 
@@ -97,6 +101,8 @@ class Counters:
         known = self._client(client, int(now / self.span))
         used, quota = (known.own_total, self._share) if self.cut_off else (known.total, self.rate.quota)
         self.waiting.add(client)
+        if now - known.heard_at > FRESH:  # other processes may know more of it
+            self.hurry.set()
         if used >= quota:
             LIMIT_REFUSALS.labels(rule=self.rule).inc()
             frees = self._frees(known, now)
@@ -113,6 +119,7 @@ class Counters:
     def heard(self, client: Client, said: dict[int, int], told: dict[int, int]) -> None:
         """Redis was told `told` of this client, and says that `said` passed in all."""
         client.heard(said, told)
+        client.heard_at = clock.utc_now().timestamp()
         client.allowance = self._allowance(client.total)
 
     def _frees(self, known: Client, now: float) -> float:
@@ -123,7 +130,6 @@ class Counters:
         known = self.clients.get(client)
         if known is None:
             known = self.clients[client] = Client(slot, self._allowance(0))
-            self.hurry.set()  # other processes may know it
             if len(self.clients) > self._most:
                 self.waiting.discard(self.clients.popitem(last=False)[0])
         else:

@@ -16,6 +16,9 @@ class Rate(NamedTuple):
     quota: int
     window: int
 
+    def __str__(self) -> str:
+        return f"{self.quota}/{next(unit for unit, seconds in SECONDS.items() if seconds == self.window)}"
+
 
 def parse_rate(text: str) -> Rate | None:
     """The rate that `text` names; None for `false`, which is no limit.

@@ -49,16 +49,16 @@ async def run(counters: Counters) -> None:
         await _due(counters)
         counters.hurry.clear()
         try:
-            await reconcile(counters)
+            answered = await reconcile(counters)
         except Exception as error:  # noqa: BLE001 - Redis or the database is away: its share holds meanwhile
             LIMIT_FALLBACKS.labels(rule=counters.rule).inc()
             if not counters.cut_off:
                 log.warning("limits_cut_off", error=type(error).__name__)
             counters.cut_off = True
         else:
-            if counters.cut_off:
+            if answered and counters.cut_off:
                 log.info("limits_reconciled")
-            counters.cut_off = False
+                counters.cut_off = False
 
 
 async def _due(counters: Counters) -> None:
@@ -74,8 +74,8 @@ async def _due(counters: Counters) -> None:
                 await counters.hurry.wait()
 
 
-async def reconcile(counters: Counters) -> None:
-    """Tell and hear of every client that asked since the last time.
+async def reconcile(counters: Counters) -> bool:
+    """Tell and hear of every client that asked since the last time; False when none did, and Redis was not asked.
 
     Raises:
         Unreachable, or what the database raises where it is asked for the prefix.
@@ -83,6 +83,7 @@ async def reconcile(counters: Counters) -> None:
     waiting, counters.waiting = counters.waiting, set()
     prefix = await redis.key(f"limit:{{{counters.rule}}}:")
     todo = [(name, counters.clients[name]) for name in waiting if name in counters.clients]
+    answered = bool(todo)
     try:
         while todo:
             await _exchange(counters, prefix, todo[:TOGETHER])
@@ -90,6 +91,7 @@ async def reconcile(counters: Counters) -> None:
     except BaseException:
         counters.waiting |= {name for name, _ in todo}
         raise
+    return answered
 
 
 async def _exchange(counters: Counters, prefix: str, batch: list[tuple[str, Client]]) -> None:

@@ -42,8 +42,7 @@ def rate_of(rule: str) -> Rate | None:
 
 def public_limits() -> dict[str, str]:
     """What clients may know of the limits."""
-    found = {rule: rate_of(rule) for rule in RULES}
-    return {rule: f"{rate.quota} per {rate.window} s" for rule, rate in found.items() if rate}
+    return {rule: str(rate) for rule in RULES if (rate := rate_of(rule))}
 
 
 # --- any request ----------------------------------------------------------------------------------------------------
