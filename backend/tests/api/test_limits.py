@@ -12,9 +12,7 @@ from httpx2 import AsyncClient, Response
 from app.api.deps import SAFE_METHODS
 from app.api.limits import Limit
 from tests.flows import PASSWORD, V1, Account, new_email, problem, signed_in
-
-PROXY = {"TRUSTED_PROXIES": "127.0.0.1/32"}
-LIMITED = {"RATE_LIMIT_ENABLED": "true", **PROXY}
+from tests.limited import limited
 
 
 def named_rules(dependant) -> set[str]:
@@ -39,7 +37,7 @@ def attempt(client: AsyncClient, address: str, email: str, password: str = "wron
 
 
 async def test_the_eleventh_login_of_a_minute_is_refused(server, new_client) -> None:
-    client = new_client((await server(**LIMITED)).url)
+    client = new_client((await server(**limited())).url)
     email = new_email()
     for left in range(9, -1, -1):
         answer = await attempt(client, "100.64.60.1", email)
@@ -58,7 +56,7 @@ async def test_the_eleventh_login_of_a_minute_is_refused(server, new_client) -> 
 
 
 async def test_two_hundred_at_once_on_four_processes_pass_ten(server, new_client) -> None:
-    running = await server("--workers", "4", **LIMITED)
+    running = await server("--workers", "4", **limited())
     clients = [new_client(running.url) for _ in range(20)]  # a connection each at least: every process gets some
     email = new_email()
     answers = await asyncio.gather(*(attempt(clients[n % 20], "198.18.0.9", email) for n in range(200)))
@@ -66,7 +64,7 @@ async def test_two_hundred_at_once_on_four_processes_pass_ten(server, new_client
 
 
 async def test_a_thousand_hostile_failures_do_not_delay_the_owner_at_home(server, new_client) -> None:
-    client = new_client((await server(**LIMITED, RATE_LIMIT_LOGIN="1000/second")).url)
+    client = new_client((await server(**limited(RATE_LIMIT_LOGIN="1000/second"))).url)
     owner = Account(client)
     at_home = {"X-Forwarded-For": "198.51.100.7"}
     body = {"email": owner.email, "password": owner.password}
@@ -80,7 +78,7 @@ async def test_a_thousand_hostile_failures_do_not_delay_the_owner_at_home(server
 
 
 async def test_what_counts_as_one_client(server, new_client) -> None:
-    client = new_client((await server(**LIMITED)).url)
+    client = new_client((await server(**limited())).url)
 
     async def left(*forwarded: str, path: str = f"{V1}/auth/token") -> int:
         headers = [("X-Forwarded-For", value) for value in forwarded]
@@ -96,7 +94,7 @@ async def test_what_counts_as_one_client(server, new_client) -> None:
 
 
 async def test_other_spellings_of_a_path_reach_no_route_and_count_all_the_same(server, new_client) -> None:
-    client = new_client((await server(**LIMITED, RATE_LIMIT_GENERAL="5/minute")).url)
+    client = new_client((await server(**limited(RATE_LIMIT_GENERAL="5/minute"))).url)
     here = {"X-Forwarded-For": "100.64.30.1"}
     for left, path in zip((4, 3, 2), ("//api/v1/auth/login", "/API/V1/AUTH/LOGIN", "/api/v1/auth/login/"), strict=True):
         answer = await client.post(path, headers=here)
@@ -110,7 +108,7 @@ async def test_other_spellings_of_a_path_reach_no_route_and_count_all_the_same(s
 
 
 async def test_every_process_counts_what_is_not_named(server, new_client) -> None:
-    running = await server("--workers", "4", **LIMITED, RATE_LIMIT_GENERAL="200/minute")
+    running = await server("--workers", "4", **limited(RATE_LIMIT_GENERAL="200/minute"))
     clients = [new_client(running.url) for _ in range(20)]
     statuses: Counter[int] = Counter()
     for _ in range(30):
@@ -121,7 +119,7 @@ async def test_every_process_counts_what_is_not_named(server, new_client) -> Non
 
 
 async def test_a_refusal_tells_nothing_of_whether_the_account_exists(server, new_client) -> None:
-    client = new_client((await server(**LIMITED)).url)
+    client = new_client((await server(**limited())).url)
     known = await signed_in(client)
 
     async def seen(email: str, network: str) -> list[tuple[object, ...]]:
@@ -137,14 +135,14 @@ async def test_a_refusal_tells_nothing_of_whether_the_account_exists(server, new
 
 
 async def test_the_right_password_is_no_failure(server, new_client) -> None:
-    client = new_client((await server(**LIMITED, RATE_LIMIT_LOGIN="100/minute", RATE_LIMIT_ACCOUNT="3/hour")).url)
+    client = new_client((await server(**limited(RATE_LIMIT_LOGIN="100/minute", RATE_LIMIT_ACCOUNT="3/hour"))).url)
     account = await signed_in(client)
     for _ in range(6):
         assert (await account.login()).status_code == 200
 
 
 async def test_limits_can_be_turned_off_one_by_one(server, new_client) -> None:
-    client = new_client((await server(**LIMITED, RATE_LIMIT_LOGIN="false", RATE_LIMIT_GENERAL="false")).url)
+    client = new_client((await server(**limited(RATE_LIMIT_LOGIN="false", RATE_LIMIT_GENERAL="false"))).url)
     answers = [await client.post(f"{V1}/auth/token", data={"grant_type": "none"}) for _ in range(20)]
     assert {answer.status_code for answer in answers} == {400}
     assert "ratelimit" not in answers[0].headers
@@ -160,7 +158,7 @@ async def test_a_wrong_rate_is_told_at_start(server) -> None:
 
 
 async def test_refusals_are_counted_by_rule(server, new_client) -> None:
-    client = new_client((await server(**LIMITED, RATE_LIMIT_REGISTER="1/minute")).url)
+    client = new_client((await server(**limited(RATE_LIMIT_REGISTER="1/minute"))).url)
     for status in (422, 429):
         assert (await client.post(f"{V1}/auth/register", json={})).status_code == status
     assert 'rate_limit_refusals_total{rule="register"} 1.0' in (await client.get(f"{V1}/metrics")).text

@@ -11,10 +11,10 @@ from httpx2 import AsyncClient
 
 from app.core.config import settings
 from tests.flows import V1, new_email, problem
+from tests.limited import limited
 from tests.slow_redis import Way
 from tests.waiting import eventually
 
-LIMITED = {"RATE_LIMIT_ENABLED": "true", "TRUSTED_PROXIES": "127.0.0.1/32"}
 NO_GRANT = {"grant_type": "none"}  # counted as any try to sign in, and costs no hash
 
 
@@ -35,7 +35,7 @@ async def knocks(client: AsyncClient, address: str, times: int) -> Counter[int]:
 
 
 async def test_without_redis_each_process_passes_its_share_and_no_more(server, new_client, way: Way) -> None:
-    env = {**LIMITED, "REDIS_URL": way.url, "RATE_LIMIT_PROCESSES": "2"}
+    env = limited(REDIS_URL=way.url, RATE_LIMIT_PROCESSES="2")
     first, second = [new_client((await server(**env)).url) for _ in range(2)]
     assert await knocks(first, "203.0.113.1", 6) + await knocks(second, "203.0.113.1", 6) == {400: 10, 429: 2}
     await way.cut()
@@ -45,7 +45,7 @@ async def test_without_redis_each_process_passes_its_share_and_no_more(server, n
 
 
 async def test_without_redis_guesses_at_one_account_are_counted_too(server, new_client, way: Way) -> None:
-    client = new_client((await server(**LIMITED, REDIS_URL=way.url, RATE_LIMIT_ACCOUNT="3/hour")).url)
+    client = new_client((await server(**limited(REDIS_URL=way.url, RATE_LIMIT_ACCOUNT="3/hour"))).url)
     await way.cut()
     body = {"email": new_email(), "password": "wrong-otter-43-candle"}
     answers = [
@@ -56,7 +56,7 @@ async def test_without_redis_guesses_at_one_account_are_counted_too(server, new_
 
 
 async def test_everything_else_is_let_through_to_its_share(server, new_client, way: Way) -> None:
-    running = await server(**LIMITED, REDIS_URL=way.url, RATE_LIMIT_GENERAL="100/minute", RATE_LIMIT_PROCESSES="4")
+    running = await server(**limited(REDIS_URL=way.url, RATE_LIMIT_GENERAL="100/minute", RATE_LIMIT_PROCESSES="4"))
     client = new_client(running.url)
     await way.cut()
     read = partial(client.get, f"{V1}/config", headers={"X-Forwarded-For": "203.0.113.3"})
@@ -66,7 +66,8 @@ async def test_everything_else_is_let_through_to_its_share(server, new_client, w
 
 
 async def test_it_is_exact_again_when_redis_is_back(server, new_client, way: Way) -> None:
-    servers = [await server(**LIMITED, REDIS_URL=way.url, RATE_LIMIT_PROCESSES="2") for _ in range(2)]
+    env = limited(REDIS_URL=way.url, RATE_LIMIT_PROCESSES="2")
+    servers = [await server(**env) for _ in range(2)]
     clients = [new_client(one.url) for one in servers]
     await way.cut()
     for client in clients:
@@ -77,7 +78,7 @@ async def test_it_is_exact_again_when_redis_is_back(server, new_client, way: Way
 
 
 async def test_a_slow_redis_adds_less_than_a_quarter_of_a_second(server, new_client, way: Way) -> None:
-    client = new_client((await server(**LIMITED, REDIS_URL=way.url)).url)
+    client = new_client((await server(**limited(REDIS_URL=way.url))).url)
 
     async def p99(network: str) -> float:
         spent = []
@@ -93,7 +94,7 @@ async def test_a_slow_redis_adds_less_than_a_quarter_of_a_second(server, new_cli
 
 
 async def test_a_slow_redis_does_not_hold_up_a_crowd(server, new_client, way: Way) -> None:
-    client = new_client((await server(**LIMITED, REDIS_URL=way.url)).url)
+    client = new_client((await server(**limited(REDIS_URL=way.url))).url)
     assert await knock(client, "198.51.100.1") == 400
     way.delay = 2
     began = time.perf_counter()
