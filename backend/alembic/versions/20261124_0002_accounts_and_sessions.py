@@ -22,8 +22,11 @@ depends_on: str | None = None
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 NO_CLAIM = sa.text("purpose <> 'claim'")
-SEALED = ("audit_events", "audit_seals")
-"""Tables whose rows nobody changes or deletes, by triggers and grants."""
+SEALED = {
+    "audit_events": "SELECT 1 FROM audit_events WHERE id = NEW.id OR rowid = NEW.rowid",
+    "audit_seals": "SELECT 1 FROM audit_seals WHERE sequence = NEW.sequence OR event_id = NEW.event_id",
+}
+"""Tables whose rows nobody changes or deletes, by triggers and grants; which rows are in a new one's way."""
 
 
 def _owner(*, nullable: bool = False) -> list[sa.schema.SchemaItem]:
@@ -159,10 +162,11 @@ def _audit() -> None:
 
 
 def _triggers_sqlite() -> None:
-    for table in SEALED:
-        for verb in ("UPDATE", "DELETE"):
+    for table, taken in SEALED.items():
+        # INSERT OR REPLACE deletes what is in its way without asking the trigger of DELETE.
+        for verb, when in (("UPDATE", ""), ("DELETE", ""), ("INSERT", f"WHEN EXISTS ({taken})")):
             op.execute(
-                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} {when} "
                 f"BEGIN SELECT RAISE(ABORT, '{table} is only added to'); END"
             )
     op.execute(

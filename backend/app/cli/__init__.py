@@ -6,18 +6,9 @@ from typing import Any
 
 import click
 
+from app.cli import audit, users
 from app.cli.faults import Group, reads
-
-OF_ALL = ("ENVIRONMENT", "DATA_DIR", "LOG_LEVEL", "LOG_FORMAT")
-DATABASE = ("DATABASE_URL", "ALLOW_SQLITE_IN_PRODUCTION", "DB_POOL_SIZE")
-REDIS = ("REDIS_URL", "REDIS_PREFIX")
-SECRETS = ("SECRET_KEY", "SECRET_KEY_FILE")
-MAIL = ("SMTP_URL", "MAIL_FROM", "PUBLIC_URL")
-BROKER = ("BROKER_URL", "WORKER_CONCURRENCY", "RELAY_AHEAD", "SHUTDOWN_TIMEOUT")
-EDGE = ("HOST", "PORT", "ALLOWED_HOSTS", "ALLOWED_ORIGINS", "TRUSTED_PROXIES", "METRICS_TOKEN", "DOCS_ENABLED")
-RATES = ("GENERAL", "LOGIN", "ACCOUNT", "PASSWORD", "REGISTER", "FORGOT", "RESEND")
-LIMITS = tuple(f"RATE_LIMIT_{name}" for name in ("ENABLED", "PROCESSES", *RATES))
-ACCOUNTS = ("REQUIRE_VERIFIED_EMAIL", "PASSWORD_MIN_LENGTH", "HASH_THREADS", "SHUTDOWN_TIMEOUT", "DEBUG")
+from app.cli.variables import ACCOUNTS, BROKER, DATABASE, EDGE, LIMITS, MAIL, OF_ALL, REDIS, SECRETS
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,20 +89,8 @@ def current() -> None:
     click.echo(f"{found or 'empty'} (newest: {newest})")
 
 
-@cli.group(cls=Group)
-def users() -> None:
-    """Look after accounts."""
-
-
-@users.command(epilog=reads(*DATABASE, *SECRETS, "PASSWORD_MIN_LENGTH", *OF_ALL))
-@click.option("--email", required=True, help="The new account's address; it counts as verified.")
-def create_admin(email: str) -> None:
-    """Make an account that may do everything. Reads its password from standard input."""
-    password = click.prompt("Password", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    from app.cli import accounts
-
-    user_id = accounts.create_admin(email, password)
-    click.echo(f"made {email} ({user_id})")
+cli.add_command(users.users)
+cli.add_command(audit.audit)
 
 
 @cli.command(epilog=reads("ENVIRONMENT", "DATA_DIR"))

@@ -66,6 +66,7 @@ class Settings(SettingsRules, BaseSettings):
     password_min_length: int = Field(8, ge=8, le=64, description="characters; 15 for NIST SP 800-63B-4")
     sessions_per_user: int = Field(20, ge=1, le=1_000, description="sign-ins of one account; past it the oldest ends")
     hash_threads: int = Field(2, ge=1, le=64, description="Argon2id computations at once in one process")
+    audit_origins_kept_days: int = Field(90, ge=1, le=3650, description="days that addresses stay beside the audit")
     worker_concurrency: int = Field(2, ge=1, le=256, description="tasks that one worker runs at once")
     relay_ahead: int = Field(200, ge=1, le=100_000, description="tasks rung ahead of the workers, a queue")
 

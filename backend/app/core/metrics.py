@@ -1,6 +1,6 @@
 """What is counted. Definitions only: the parts that do the work move them, `api/endpoints/metrics.py` shows them."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 REQUEST_COUNT = Counter("http_requests_total", "Requests that were answered", ["method", "endpoint"])
 REQUEST_DURATION = Histogram(
@@ -23,4 +23,9 @@ TASK_DURATION = Histogram(
     "Time from a row's claim to its settling",
     ["task_type"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120),
+)
+
+AUDIT_SEALED = Counter("audit_sealed_total", "Audited events appended to the chain of seals")
+AUDIT_UNSEALED_AGE = Gauge(
+    "audit_unsealed_age_seconds", "How long the first event has waited for its seal", multiprocess_mode="max"
 )

@@ -1,3 +1,6 @@
+from datetime import datetime
+
+from sqlmodel import col, delete
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.models.audit import AuditEvent, AuditOrigin
@@ -10,3 +13,7 @@ async def add(db: AsyncSession, event: AuditEvent, came_from: AuditOrigin | None
     if came_from is not None:
         db.add(came_from)
         await db.flush()
+
+
+async def purge_origins(db: AsyncSession, *, before: datetime) -> int:
+    return (await db.exec(delete(AuditOrigin).where(col(AuditOrigin.created_at) < before))).rowcount

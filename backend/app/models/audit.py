@@ -46,7 +46,7 @@ class AuditEvent(Table, table=True):
     result: str = Field(max_length=16)
     request_id: str | None = Field(default=None, max_length=128)
     origin: str | None = Field(default=None, max_length=64)
-    """SHA-256 over the salt, address and user agent of `audit_origins`, hexadecimal."""
+    """SHA-256 over the salt, address and user agent of `audit_origins` (`services.chain`), hexadecimal."""
 
 
 class AuditOrigin(SQLModel, table=True):

@@ -1,6 +1,5 @@
 """The audit: who did what, written in the same transaction as what it tells."""
 
-import hashlib
 import secrets
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from app.core.context import origin
 from app.core.sql import new_id
 from app.crud import audit as rows
 from app.models.audit import Action, AuditEvent, AuditOrigin
+from app.services.chain import origin_digest
 
 
 async def record(
@@ -48,10 +48,5 @@ async def record(
         ip=came.ip,
         user_agent=came.user_agent[:255] if came.user_agent else None,
     )
-    event.origin = digest(place.salt, place.ip, place.user_agent)
+    event.origin = origin_digest(place.salt, place.ip, place.user_agent)
     await rows.add(db, event, place)
-
-
-def digest(salt: bytes, ip: str | None, user_agent: str | None) -> str:
-    """What the event says of its origin: enough to prove it while it stands, nothing once it is gone."""
-    return hashlib.sha256(b"\0".join((salt, (ip or "").encode(), (user_agent or "").encode()))).hexdigest()

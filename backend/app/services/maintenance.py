@@ -5,7 +5,8 @@ from datetime import timedelta
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
-from app.crud import change, export, heartbeat, idempotency_key, known_device, mail_token, session, task
+from app.core.config import settings
+from app.crud import audit, change, export, heartbeat, idempotency_key, known_device, mail_token, session, task
 from app.services import devices, idempotency
 
 SESSIONS_KEPT = timedelta(days=7)  # after their end, so that a late refresh token is still told what happened
@@ -21,6 +22,7 @@ async def sweep(db: AsyncSession) -> dict[str, int]:
         "user_sessions": await session.purge(db, before=now - SESSIONS_KEPT),
         "mail_tokens": await mail_token.purge(db, before=now),
         "idempotency_keys": await idempotency_key.purge(db, before=now - idempotency.LIFE),
+        "audit_origins": await audit.purge_origins(db, before=now - timedelta(days=settings.audit_origins_kept_days)),
         "exports": await export.purge(db, before=now),
         "known_devices": await known_device.purge(db, before=now - devices.KEPT),
         "changes": await change.purge(db, before=now - CHANGES_KEPT),

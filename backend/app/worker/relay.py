@@ -20,6 +20,7 @@ from app.models.background_task import BackgroundTask
 from app.services import maintenance
 from app.worker import pulse
 from app.worker.celery import celery_app, connect
+from app.worker.sealer import Sealer
 
 POLL = 1.0  # seconds
 SWEEP = 300.0  # seconds
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 
 
 def run() -> None:
-    """Run until SIGTERM or SIGINT: relay and schedules. Waits for the database first."""
+    """Run until SIGTERM or SIGINT: relay, sealer and schedules. Waits for the database first."""
     set_up("scheduler")
     connect(pulse.wait_for_prefix())
     pulse.start("scheduler")
@@ -49,11 +50,14 @@ async def _main() -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop)
     log.info("relay_started")
     listener = asyncio.create_task(_listen(wake))
+    sealer = asyncio.create_task(Sealer().run(stopping))
     try:
         await _work(stopping, wake)
+        await sealer
     finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
+        for task in (listener, sealer):
+            task.cancel()
+        await asyncio.gather(listener, sealer, return_exceptions=True)
         await redis.close()
         await dispose()
     log.info("relay_stopped")
