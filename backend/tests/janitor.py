@@ -37,7 +37,7 @@ def _remove_what_is_ours(services: Services, folder: Path) -> None:
                 _drop_databases(services)
                 break
             except (OSError, TimeoutError, asyncpg.PostgresError):
-                time.sleep(1)
+                time.sleep(1)  # a server that was given tells nobody when it has time again
     if "valkey" not in own_servers:
         client = redis.Redis.from_url(services.redis_url)
         for key in client.scan_iter(match=f"*{PREFIX}{services.run}-*", count=1000):
@@ -63,7 +63,7 @@ def _end_servers(folder: Path) -> None:
             os.kill(int(pid), int(signum))
         deadline = time.monotonic() + 10
         while alive(int(pid)) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.05)  # not our child: it can only be looked at
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ class Running:
                     with (self.folder / "pids").open("a") as pids:
                         pids.write(f"{process.pid} {int(signum)} {log.stem}\n")
                     return port
-                time.sleep(0.02)
+                time.sleep(0.02)  # a process outside: it answers when it answers
             end(process, signum)
         raise NoService(f"a test server did not start:\n{tail(log)}")
 

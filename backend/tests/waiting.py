@@ -26,5 +26,5 @@ async def eventually(check: Callable[[], Any | Awaitable[Any]], within: float = 
             failure = error
         if time.monotonic() >= deadline:
             raise failure or AssertionError(f"not within {within} s: {inspect.getsource(check).strip()}")
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause)  # the one poll that all tests share
         pause = min(pause * 1.5, 0.25)

@@ -168,13 +168,6 @@ async def retry_later(db: AsyncSession, task_id: UUID, attempt: int, delay: time
     )
 
 
-async def give_back(db: AsyncSession, task_id: UUID, attempt: int) -> bool:
-    """The worker is told to stop: the row is due at once, and this attempt does not count."""
-    return await _fenced(
-        db, task_id, attempt, status=TaskStatus.pending, run_at=db_now(), lease_until=None, attempts=attempt - 1
-    )
-
-
 async def _fenced(db: AsyncSession, task_id: UUID, attempt: int, **values: Any) -> bool:
     """Change the row only while it is this attempt that runs it."""
     running = (_id == task_id) & (_status == TaskStatus.running) & (col(BackgroundTask.attempts) == attempt)

@@ -27,15 +27,15 @@ class Pulse(threading.Thread):
     def __init__(self, name: str, beat: Callable[[AsyncSession], Awaitable[None]]) -> None:
         super().__init__(name=name, daemon=True)
         self._beat = beat
-        self._stop = threading.Event()
+        self._ending = threading.Event()  # `_stop` is a thread's own
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ending.set()
 
     def run(self) -> None:
         with asyncio.Runner() as runner:
             engine = build_engine(settings.database_url, pool_size=1)
-            while not self._stop.wait(EVERY):
+            while not self._ending.wait(EVERY):
                 try:
                     runner.run(self._once(AsyncSession(engine)))
                 except Exception:  # the database may be away: the next beat tells, and a lease outlives two of them

@@ -48,7 +48,7 @@ async def test_no_row_is_missed_by_a_reader_beside_many_writers() -> None:
             async with new_session() as db:
                 await change.record(db, change.SESSION, subject)
                 if not is_sqlite(db):  # hold the transaction open, so that ids and commits come in another order
-                    await asyncio.sleep(chance.uniform(0, 0.005))
+                    await asyncio.sleep(chance.uniform(0, 0.005))  # the disorder is what is tested
                 await db.commit()
             written.add(subject)
 

@@ -32,8 +32,8 @@ async def test_on_a_terminal_each_line_says_whose_it_is(tmp_path: Path, monkeypa
 
 async def test_a_part_that_does_not_end_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     """It ignores SIGTERM, and so does the process that it started."""
-    deaf = "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.fork()"
-    code = f"{deaf}; open(str(os.getpid()), 'w'); time.sleep(600)"
+    deaf = "import os, signal; signal.signal(15, signal.SIG_IGN); os.fork()"
+    code = f"{deaf}; open(str(os.getpid()), 'w'); signal.pause()"
     child = Child(
         "api", [sys.executable, "-c", code], state=State(tmp_path / "state"), env=dict(os.environ), cwd=tmp_path
     )

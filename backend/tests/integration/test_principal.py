@@ -47,6 +47,6 @@ async def test_a_request_that_comes_after_a_logout_is_refused_among_many_others(
 async def test_one_that_hangs_up_takes_the_answer_from_no_other(client: AsyncClient) -> None:
     account = await signed_in(client)
     leaving, staying = asyncio.create_task(account.me()), asyncio.create_task(account.me())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # a turn of the loop, in which both ask
     leaving.cancel()
     assert (await staying).status_code == 200

@@ -15,7 +15,7 @@ from app.dev import embedded, probe, state
 from app.dev.embedded import Valkey
 from app.dev.state import State, born
 
-SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
+SLEEPER = [sys.executable, "-c", "import signal; signal.pause()"]
 
 
 @pytest.fixture

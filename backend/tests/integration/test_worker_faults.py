@@ -1,0 +1,235 @@
+"""The worker's processes while what they need is away: they wait, say so once, and go on when it is back."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from httpx2 import AsyncClient
+from sqlmodel.ext.asyncio.session import AsyncSession
+from structlog.testing import capture_logs
+
+from app.core.config import settings
+from app.core.db import build_engine, new_session
+from app.crud import health, heartbeat, user
+from app.models import TaskStatus
+from app.tools import migrate
+from app.worker import pulse, relay, runtime
+from tests.binaries import redis_answers, redis_binary
+from tests.databases import empty_database
+from tests.factories import ago, make_task
+from tests.flows import V1, Account, problem, signed_in
+from tests.inbox import Inbox
+from tests.processes import end, free_port, launch
+from tests.services import BACKEND, Services
+from tests.stack import Process, Server
+from tests.unit.test_cli import neoforge
+from tests.waiting import eventually
+
+START = Callable[..., Awaitable[Server]]
+
+
+class Redis:
+    """A server of the test's own, which can be lost with all that it held, and come back where it was."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.password, self._log = free_port(), "its-password", folder / "redis.log"
+        self.url = f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    async def start(self) -> None:
+        lines = f'port {self.port}\nbind 127.0.0.1\nrequirepass {self.password}\nsave ""\nappendonly no\n'
+        self.process = launch([redis_binary(), "-"], self._log, stdin=lines)
+        await eventually(lambda: redis_answers(self.port, self.password))
+
+    def lose(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+async def test_redis_loses_everything_and_no_promise_is_lost(
+    services: Services, server: START, smtp: Inbox, tmp_path: Path
+) -> None:
+    database = empty_database(services, "lost")
+    await asyncio.to_thread(migrate.upgrade, database)
+    redis = Redis(tmp_path)
+    await redis.start()
+    env = {"DATABASE_URL": database, "REDIS_URL": redis.url, "REDIS_PREFIX": "lost:"}
+    api = await server(**env)
+    parts = [Process(services, [name], env) for name in ("worker", "scheduler")]
+    try:
+        async with AsyncClient(base_url=api.url, trust_env=False, timeout=30) as client:
+            first, second = Account(client), Account(client)
+            assert (await first.register()).status_code == 201
+            await smtp.wait_for(first.email, within=60)
+            redis.lose()
+            assert (await second.register()).status_code == 201
+            await eventually(lambda: "relay_failed" in parts[1].output())
+            assert not smtp.received(second.email)
+            await redis.start()
+            await smtp.wait_for(second.email, within=60)
+    finally:
+        codes = [part.stop() for part in parts]
+        end(redis.process)
+    assert codes == [0, 0]
+
+
+async def test_a_scheduler_waits_for_its_database_and_says_so_once(services: Services) -> None:
+    database = empty_database(services, "awaited")
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    scheduler = Process(services, ["scheduler"], {"DATABASE_URL": database, "REDIS_URL": away, "REDIS_PREFIX": ""})
+    try:
+        await eventually(lambda: "database_awaited" in scheduler.output())
+        await asyncio.to_thread(migrate.upgrade, database)
+        await eventually(lambda: "relay_started" in scheduler.output())
+    finally:
+        assert scheduler.stop() == 0
+    assert scheduler.output().count("database_awaited") == 1
+    assert "relay_stopped" in scheduler.output()
+
+
+@pytest.mark.parametrize("command", ["worker", "scheduler"])
+def test_without_a_broker_it_says_what_to_set(command: str, tmp_path: Path) -> None:
+    ended = neoforge(command, REDIS_URL="", BROKER_URL="", DATA_DIR=str(tmp_path))
+    assert ended.returncode == 1
+    assert "set REDIS_URL" in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_worker_is_told_how_much_to_do_at_once() -> None:
+    refused = neoforge("worker", "--concurrency", "0")
+    assert (refused.returncode, "--concurrency" in refused.stderr) == (2, True)
+
+
+async def test_a_beat_that_fails_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "EVERY", 0.01)
+    beats = []
+
+    async def beat(_db: AsyncSession) -> None:
+        beats.append(True)
+        if len(beats) == 1:
+            raise ConnectionError("the database is away")
+
+    with capture_logs() as logs:
+        beating = pulse.Pulse("test", beat)
+        beating.start()
+        await eventually(lambda: len(beats) >= 3)
+        beating.stop()
+        await asyncio.to_thread(beating.join)
+    assert [(line["event"], line["pulse"]) for line in logs] == [("beat_failed", "test")]
+
+
+async def test_a_process_says_that_it_lives_and_that_it_goes() -> None:
+    async def lives() -> bool:
+        async with new_session(read_only=True) as db:
+            return await heartbeat.alive(db, "tested")
+
+    await asyncio.to_thread(pulse.stop)  # it has not begun: nothing to say
+    assert not await lives()
+    await asyncio.to_thread(pulse.start, "tested")
+    assert await lives()
+    await asyncio.to_thread(pulse.stop)
+    assert not await lives()
+
+
+async def test_a_first_beat_that_fails_stops_nothing() -> None:
+    async def away(_db: AsyncSession) -> None:
+        raise ConnectionError("the database is away")
+
+    with capture_logs() as logs:
+        await asyncio.to_thread(pulse._at_once, away)
+    assert [line["event"] for line in logs] == ["beat_failed"]
+
+
+async def test_a_lease_that_another_took_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "EVERY", 0.01)
+    with capture_logs() as logs:
+        holder = runtime.Holder()
+        lost = uuid4()
+        holder.running = (lost, 1)
+        await eventually(lambda: any(line["event"] == "lease_lost" for line in logs))
+        holder.pulse.stop()
+        await asyncio.to_thread(holder.pulse.join)
+    assert {line["task_id"] for line in logs} == {str(lost)}
+
+
+async def test_a_task_that_is_given_up_is_told_by_its_id(clean: None) -> None:
+    async with new_session() as db:
+        spent = await make_task(
+            db, status=TaskStatus.running, attempts=3, max_attempts=3, lease_until=ago(seconds=1), completed_at=None
+        )
+    with capture_logs() as logs:
+        assert await relay.ring_due() == 0
+    assert [(line["event"], line["task_id"]) for line in logs] == [("task_parked", str(spent.id))]
+
+
+async def test_a_database_without_a_migration_has_no_revision_and_a_broken_one_is_an_error(
+    services: Services, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.db").write_text("this is no database, and long enough to be looked at")
+    for url, broken in ((empty_database(services, "bare"), False), (f"sqlite:///{tmp_path}/broken.db", True)):
+        engine = build_engine(url, pool_size=1)
+        try:
+            async with AsyncSession(engine) as db:
+                if not broken:
+                    assert await health.revision(db) is None
+                    continue
+                with pytest.raises(Exception, match="not a database"):
+                    await health.revision(db)
+        finally:
+            await engine.dispose()
+
+
+async def test_what_is_no_address_has_no_account() -> None:
+    async with new_session(read_only=True) as db:
+        assert await user.get_by_email(db, "no address") is None
+
+
+async def test_the_hot_path_without_a_database_is_503_for_each_of_many(
+    client: AsyncClient, server: START, services: Services
+) -> None:
+    account = await signed_in(client)
+    url = f"postgresql://u:p@127.0.0.1:{free_port()}/none"
+    elsewhere = await server(DATABASE_URL=url, REDIS_PREFIX=services.redis_prefix("none"))
+    # It has the same keys: the token is good there.
+    async with AsyncClient(base_url=elsewhere.url, trust_env=False) as other:
+        answers = await asyncio.gather(*(other.get(f"{V1}/users/me", headers=account.bearer) for _ in range(5)))
+    assert [problem(answer) for answer in answers] == [(503, "service_unavailable")] * 5
+
+
+async def test_the_health_check_as_containers_run_it(server: START) -> None:
+    running = await server()
+
+    def check(port: str) -> int:
+        command = [sys.executable, "-m", "app.tools.healthcheck"]
+        return subprocess.run(command, cwd=BACKEND, env={**os.environ, "PORT": port}, timeout=30).returncode
+
+    assert await asyncio.to_thread(check, running.url.rpartition(":")[2]) == 0
+    assert await asyncio.to_thread(check, str(free_port())) == 1
+
+
+@pytest.fixture
+def flower(tmp_path: Path) -> Path:
+    """What stands in for Flower, which is installed in its own container only: a command of Celery of that name."""
+    info = tmp_path / "flower-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: flower\nVersion: 0\n")
+    (info / "entry_points.txt").write_text("[celery.commands]\nflower = stand_in:flower\n")
+    (tmp_path / "stand_in.py").write_text(
+        "import click\n@click.command()\n@click.pass_context\n"
+        "def flower(ctx):\n    c = ctx.obj.app.conf\n"
+        "    print(c.broker_url, c.broker_transport_options['global_keyprefix'])\n"
+    )
+    return tmp_path
+
+
+def test_flower_is_started_on_our_celery_with_our_prefix(flower: Path) -> None:
+    path = f"{flower}{os.pathsep}{BACKEND}"
+    env = {**os.environ, "PYTHONPATH": path, "FLOWER_BASIC_AUTH": "someone:something"}
+    command = [sys.executable, "-m", "app.worker.flower"]
+    started = subprocess.run(command, cwd=BACKEND, env=env, capture_output=True, text=True, timeout=60)
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.split() == [settings.redis_url, settings.redis_prefix]
