@@ -1,9 +1,6 @@
 """The worker's processes while what they need is away: they wait, say so once, and go on when it is back."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import uuid4
@@ -13,7 +10,6 @@ from httpx2 import AsyncClient
 from sqlmodel.ext.asyncio.session import AsyncSession
 from structlog.testing import capture_logs
 
-from app.core.config import settings
 from app.core.db import build_engine, new_session
 from app.crud import health, heartbeat, user
 from app.models import TaskStatus
@@ -25,7 +21,7 @@ from tests.factories import ago, make_task
 from tests.flows import V1, Account, problem, signed_in
 from tests.inbox import Inbox
 from tests.processes import end, free_port, launch
-from tests.services import BACKEND, Services
+from tests.services import Services
 from tests.stack import Process, Server
 from tests.unit.test_cli import neoforge
 from tests.waiting import eventually
@@ -198,38 +194,3 @@ async def test_the_hot_path_without_a_database_is_503_for_each_of_many(
     async with AsyncClient(base_url=elsewhere.url, trust_env=False) as other:
         answers = await asyncio.gather(*(other.get(f"{V1}/users/me", headers=account.bearer) for _ in range(5)))
     assert [problem(answer) for answer in answers] == [(503, "service_unavailable")] * 5
-
-
-async def test_the_health_check_as_containers_run_it(server: START) -> None:
-    running = await server()
-
-    def check(port: str) -> int:
-        command = [sys.executable, "-m", "app.tools.healthcheck"]
-        return subprocess.run(command, cwd=BACKEND, env={**os.environ, "PORT": port}, timeout=30).returncode
-
-    assert await asyncio.to_thread(check, running.url.rpartition(":")[2]) == 0
-    assert await asyncio.to_thread(check, str(free_port())) == 1
-
-
-@pytest.fixture
-def flower(tmp_path: Path) -> Path:
-    """What stands in for Flower, which is installed in its own container only: a command of Celery of that name."""
-    info = tmp_path / "flower-0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: flower\nVersion: 0\n")
-    (info / "entry_points.txt").write_text("[celery.commands]\nflower = stand_in:flower\n")
-    (tmp_path / "stand_in.py").write_text(
-        "import click\n@click.command()\n@click.pass_context\n"
-        "def flower(ctx):\n    c = ctx.obj.app.conf\n"
-        "    print(c.broker_url, c.broker_transport_options['global_keyprefix'])\n"
-    )
-    return tmp_path
-
-
-def test_flower_is_started_on_our_celery_with_our_prefix(flower: Path) -> None:
-    path = f"{flower}{os.pathsep}{BACKEND}"
-    env = {**os.environ, "PYTHONPATH": path, "FLOWER_BASIC_AUTH": "someone:something"}
-    command = [sys.executable, "-m", "app.worker.flower"]
-    started = subprocess.run(command, cwd=BACKEND, env=env, capture_output=True, text=True, timeout=60)
-    assert started.returncode == 0, started.stderr
-    assert started.stdout.split() == [settings.redis_url, settings.redis_prefix]
