@@ -9,7 +9,7 @@ from fastapi import FastAPI
 import app as package
 from app.api import openapi, problems
 from app.api.api import api_router
-from app.api.endpoints import pages
+from app.api.endpoints import pages, well_known
 from app.api.middleware import Edge
 from app.api.v2.api import api_router as api_router_v2
 from app.core import background, db, logging, redis, security
@@ -48,6 +48,7 @@ def create_app() -> FastAPI:
     problems.install(made)
     made.include_router(api_router, prefix="/api/v1")
     made.include_router(api_router_v2, prefix="/api/v2")
+    made.include_router(well_known.router)
     made.include_router(pages.router)
     if settings.serves_docs:
         made.include_router(pages.docs_router)

@@ -9,33 +9,35 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.api.strict import check_encoding
 from app.core.errors import AppError, RateLimited, UnsupportedMediaType
 from app.schemas.auth import TokenPair, UserLogin
 from app.services import accounts, refresh
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_FIELDS = 32
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 512}
 
-FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            FORM_TYPE: {
-                "schema": {
-                    "type": "object",
-                    "required": ["grant_type"],
-                    "properties": {
-                        "grant_type": {"type": "string", "enum": ["password", "refresh_token"]},
-                        "username": {**_TEXT, "description": "the email, for `password`"},
-                        "password": {**_TEXT, "format": "password"},
-                        "refresh_token": {**_TEXT, "description": "for `refresh_token`"},
-                    },
-                }
-            }
-        },
-    }
-}
+
+def _form(required: str, **properties: Any) -> dict[str, Any]:
+    """What an operation's `openapi_extra` says of its form."""
+    schema = {"type": "object", "required": [required], "properties": properties}
+    return {"requestBody": {"required": True, "content": {FORM_TYPE: {"schema": schema}}}}
+
+
+FORM = _form(
+    "grant_type",
+    grant_type={"type": "string", "enum": ["password", "refresh_token"]},
+    username={**_TEXT, "description": "the email, for `password`"},
+    password={**_TEXT, "format": "password"},
+    refresh_token={**_TEXT, "description": "for `refresh_token`"},
+)
+REVOCATION_FORM = _form(
+    "token",
+    token={**_TEXT, "maxLength": 4096, "description": "a refresh or an access token"},
+    token_type_hint={"type": "string", "description": "not needed: a token says itself what it is"},
+)
 
 
 class OAuthError(BaseModel):
@@ -46,16 +48,16 @@ class OAuthError(BaseModel):
 
 
 def refusal(error: str, description: str) -> JSONResponse:
-    headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-    return JSONResponse({"error": error, "error_description": description}, status_code=400, headers=headers)
+    return JSONResponse({"error": error, "error_description": description}, status_code=400, headers=NO_STORE)
 
 
 async def token_form(request: Request) -> dict[str, str] | None:
     """The fields of the form; None when it is malformed or names one twice.
 
     Raises:
-        UnsupportedMediaType: it is no form.
+        UnsupportedMediaType: it is no form, or encoded.
     """
+    check_encoding(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
         raise UnsupportedMediaType
     try:

@@ -82,6 +82,7 @@ class Settings(SettingsRules, BaseSettings):
     rate_limit_forgot: RateText = Field("3/hour", description="forgotten passwords, an email address")
     rate_limit_resend: RateText = Field("3/hour", description="verification mails asked for again, an email address")
 
+    security_contact: str = Field("", description="mailto:, https: or tel: address for security.txt; none: no file")
     metrics_token: str = Field("", repr=False, description="bearer for /metrics in production")
     docs_enabled: bool | None = Field(None, description="serve /docs, /redoc and /openapi.json; not in production")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level logged")

@@ -163,6 +163,16 @@ class SettingsRules(BaseModel):
         _require(not (_production(info) and value.endswith("@localhost")), "is needed in production")
         return value
 
+    @field_validator("security_contact", check_fields=False)
+    @classmethod
+    def _contact(cls, value: str) -> str:
+        _require(
+            not value
+            or (value.startswith(("mailto:", "https://", "tel:")) and value.isprintable() and " " not in value),
+            "must be one address that begins with mailto:, https:// or tel:",
+        )
+        return value
+
     @field_validator("require_verified_email", mode="before", check_fields=False)
     @classmethod
     def _verified(cls, value: Any, info: ValidationInfo) -> Any:

@@ -7,8 +7,9 @@ import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
-from app.core.errors import InvalidRefreshToken, RefreshTokenReused, SessionRevoked
+from app.core.errors import InvalidAccessToken, InvalidRefreshToken, RefreshTokenReused, SessionRevoked
 from app.core.metrics import SESSIONS_REPLAYED
+from app.core.security import read_access_token
 from app.crud import session as rows
 from app.models.audit import Action
 from app.models.user import User
@@ -61,6 +62,20 @@ async def look_up(db: AsyncSession, presented: str) -> tuple[tokens.RefreshToken
     if token is None or found is None or not token.is_of(found[0]):
         raise InvalidRefreshToken
     return token, *found
+
+
+async def revoke(db: AsyncSession, token: str) -> None:
+    """End the session of a refresh or access token. One that is not ours, or expired, ends nothing and is no fault."""
+    try:
+        if token.startswith(tokens.REFRESH_PREFIX):
+            _, session, user = await look_up(db, token)
+            whose = user.id, session.id
+        else:
+            claims = read_access_token(token)
+            whose = claims.user_id, claims.session_id
+    except (InvalidRefreshToken, InvalidAccessToken):
+        return
+    await sessions.log_out(db, *whose)
 
 
 async def _again(db: AsyncSession, session_id: UUID) -> UserSession:

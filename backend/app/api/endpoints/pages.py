@@ -1,4 +1,4 @@
-"""What stands at the root: the signing keys, the documentation, and small pages for people. All from the package."""
+"""What people open at the root: the documentation and small pages. All from the package."""
 
 import inspect
 from functools import lru_cache
@@ -15,7 +15,6 @@ from app.api.conditional import conditional
 from app.api.strict import StrictRouter
 from app.core.config import settings
 from app.core.errors import AppError, NotFound, catalogue
-from app.core.security import jwks
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 OFFLINE = Path(fastapi_offline.__file__).parent / "static"
@@ -45,15 +44,6 @@ def _serve(to: StrictRouter, path: str, file: Path, cache: str) -> None:
         return FileResponse(file, headers={"Cache-Control": cache})
 
     to.add_api_route(path, send, methods=["GET", "HEAD"], include_in_schema=False)
-
-
-# --- for programs ---------------------------------------------------------------------------------------------------
-
-
-@router.get("/.well-known/jwks.json", tags=["auth"], responses={304: {"description": "It is what If-None-Match names"}})
-async def read_jwks(request: Request) -> dict[str, Any]:
-    """The public keys that sign access tokens (RFC 7517). The next key stands here before it signs."""
-    return conditional(request, to_json(jwks()), "application/json", "public, max-age=300")  # type: ignore[return-value]  # the annotation is for the documentation
 
 
 # --- for people -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,37 @@
+"""The one list of what may be asked without a token. Everything else answers a stranger with 401."""
+
+V1 = "/api/v1"
+PUBLIC = frozenset(
+    {
+        # accounts
+        f"POST {V1}/auth/register",
+        f"POST {V1}/auth/login",
+        f"POST {V1}/auth/token",
+        f"POST {V1}/auth/revoke",
+        f"POST {V1}/auth/verify-email",
+        # the service
+        f"GET {V1}/health",
+        f"GET {V1}/health/ready",
+        f"GET {V1}/config",
+        f"GET {V1}/metrics",  # in production it asks for a token of its own
+        # for programs
+        "GET /.well-known/jwks.json",
+        "GET /.well-known/oauth-authorization-server",
+        "GET /.well-known/change-password",
+        "GET /.well-known/security.txt",
+        # for people
+        "GET /problems",
+        "GET /problems/{code}",
+        "GET /account/verify",
+        "GET /account/page.css",
+        "GET /account/verify.js",
+        "GET /openapi.json",
+        "GET /docs",
+        "GET /docs/docs.js",
+        "GET /docs/favicon.png",
+        "GET /docs/swagger-ui.css",
+        "GET /docs/swagger-ui-bundle.js",
+        "GET /redoc",
+        "GET /redoc/redoc.standalone.js",
+    }
+)
