@@ -35,7 +35,7 @@ FORM = _form(
 )
 REVOCATION_FORM = _form(
     "token",
-    token={**_TEXT, "maxLength": 4096, "description": "a refresh or an access token"},
+    token={"type": "string", "minLength": 1, "description": "a refresh or an access token"},
     token_type_hint={"type": "string", "description": "not needed: a token says itself what it is"},
 )
 
