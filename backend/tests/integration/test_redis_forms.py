@@ -1,15 +1,20 @@
-"""The three forms of a Redis URL, each against real servers: one, a Sentinel that knows the one, and a Cluster."""
+"""The three forms of a Redis URL, each against real servers: one, a Sentinel that knows the one, and a Cluster.
+
+The one is what production runs, with the rights that it gives there.
+"""
 
 import asyncio
+import re
 import secrets
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from httpx2 import AsyncClient
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from app.core import redis as ours
 from app.tools import migrate
@@ -18,7 +23,7 @@ from tests.databases import empty_database
 from tests.flows import Account
 from tests.inbox import Inbox
 from tests.processes import end, free_port, launch
-from tests.services import Services
+from tests.services import BACKEND, Services
 from tests.stack import Process, Server
 from tests.waiting import eventually
 
@@ -114,11 +119,31 @@ async def test_a_cluster_is_found_by_one_of_its_nodes(start: Start) -> None:
 async def test_the_worker_is_rung_through_sentinel(
     sentinel: str, services: Services, server: Callable[..., Awaitable[Server]], smtp: Inbox
 ) -> None:
-    """On a database of its own, which no other worker looks at."""
-    database = empty_database(services, "sentinel")
+    url = f"redis+sentinel://app:{ESCAPED}@{sentinel}/mine/3?sentinel_password=watch-word"
+    await a_mail_arrives(url, services, server, smtp)
+
+
+async def test_the_account_of_production_does_our_work_and_cannot_harm_the_server(
+    start: Start, services: Services, server: Callable[..., Awaitable[Server]], smtp: Inbox
+) -> None:
+    compose = yaml.safe_load((BACKEND.parent / "docker-compose.prod.yml").read_text())
+    (rights,) = re.findall(r"^user .*$", compose["services"]["redis"]["command"][-1], re.MULTILINE)
+    port = start("production", rights.replace("$$(cat /run/secrets/redis_password)", "word"))
+    url = f"redis://:word@127.0.0.1:{port}/0"
+    async with await answers(url) as client:
+        for command in ("FLUSHALL", "CONFIG GET *", "CONFIG SET dir /", "KEYS *", "SHUTDOWN", "ACL LIST", "MONITOR"):
+            with pytest.raises(NoPermissionError):
+                await client.execute_command(*command.split())
+    await a_mail_arrives(url, services, server, smtp)
+
+
+async def a_mail_arrives(
+    redis_url: str, services: Services, server: Callable[..., Awaitable[Server]], smtp: Inbox
+) -> None:
+    """The API, a worker and a scheduler do their work, on a database of their own which no other worker looks at."""
+    database = empty_database(services, "redis-forms")
     await asyncio.to_thread(migrate.upgrade, database)
-    redis_url = f"redis+sentinel://app:{ESCAPED}@{sentinel}/mine/3?sentinel_password=watch-word"
-    env = {"DATABASE_URL": database, "REDIS_URL": redis_url}
+    env = {"DATABASE_URL": database, "REDIS_URL": redis_url, "RATE_LIMIT_ENABLED": "true"}
     api = await server(**env)
     parts = [Process(services, [name], env) for name in ("worker", "scheduler")]
     try:
@@ -129,3 +154,4 @@ async def test_the_worker_is_rung_through_sentinel(
     finally:
         codes = [part.stop() for part in parts]
     assert codes == [0, 0]
+    assert not [part for part in (api, *parts) if "NOPERM" in part.output() or "NoPermission" in part.output()]
