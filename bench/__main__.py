@@ -70,6 +70,7 @@ def main() -> int:
         "SECRET_KEY": os.urandom(32).hex(),
         "DATA_DIR": str(folder / "data"),
         "PORT": str(ours),
+        "SESSIONS_PER_USER": str(CONNECTIONS),
         "RATE_LIMIT_GENERAL": "100000000/minute",  # on, and out of the way
         "RATE_LIMIT_LOGIN": "100000/minute",
         "LOG_FORMAT": "json",

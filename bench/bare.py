@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.core.clock import utc_now
-from app.core.db import new_id
+from app.core.sql import new_id
 from app.schemas.users import UserResponse
 from fastapi import FastAPI
 

@@ -75,6 +75,10 @@ PROBLEM: dict[str, Any] = {
         "request_id": {**_TEXT, "description": "Finds the request in the logs."},
     },
 }
+RATE_HEADERS: dict[str, Any] = {
+    "RateLimit-Policy": {"description": 'The limit: `"login";q=10;w=60` is 10 in 60 seconds.', "schema": _TEXT},
+    "RateLimit": {"description": 'What is left: `"login";r=7;t=42`, some of it back in 42 s.', "schema": _TEXT},
+}
 FAULT: dict[str, Any] = {
     "title": "Fault",
     "type": "object",
@@ -149,6 +153,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         if status in ("401", "503", "429"):
             name = "WWW-Authenticate" if status == "401" else "Retry-After"
             response.setdefault("headers", {}).setdefault(name, {"schema": _TEXT})
+        if path not in EXEMPT and (status == "429" or status.startswith("2")):
+            response["headers"] = {**response.get("headers", {}), **RATE_HEADERS}
 
 
 def _add(responses: dict[str, Any], status: int, errors: list[type[AppError]]) -> None:

@@ -5,7 +5,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
 from app.core.config import settings
-from app.core.db import released
 from app.core.errors import (
     EmailNotVerified,
     EmailTaken,
@@ -16,7 +15,7 @@ from app.core.errors import (
     WrongPassword,
 )
 from app.core.permissions import Role
-from app.core.security import hash_password, password_matches
+from app.core.security import hash_password
 from app.crud import change
 from app.crud import session as session_rows
 from app.crud import user as users
@@ -25,7 +24,7 @@ from app.models.user import User
 from app.schemas.auth import TokenPair, UserLogin
 from app.schemas.principal import Principal
 from app.schemas.users import UserCreate, UserUpdate
-from app.services import audit, devices, erasure, idempotency, limits, passwords, sessions, user_cache, verification
+from app.services import audit, devices, erasure, guesses, idempotency, passwords, sessions, user_cache, verification
 
 log = structlog.get_logger()
 
@@ -66,22 +65,18 @@ async def login(db: AsyncSession, given: UserLogin) -> TokenPair:
         RateLimited: too many tries failed at this address.
     """
     user = await users.get_by_email(db, given.email)
-    network = await devices.known_network(db, given.email)
-    async with released(db):
-        attempt = await limits.attempt(given.email, network)
-        matches, newer = await password_matches(given.password, user.hashed_password if user else None)
+    guess = await guesses.look_at(db, given.email, user.hashed_password if user else None, given.password)
     # It may have been disabled, or its password changed, while the hash ran: only the row as it was lets in.
-    current = await users.lock_if_unchanged(db, user.id, user.hashed_password) if user and matches else None
+    current = await users.lock_if_unchanged(db, user.id, user.hashed_password) if user and guess.matches else None
     if current is None:
         whose = user.id if user else None
         await audit.record(db, Action.sign_in_failed, actor=None, target=whose, owner=whose, result="failure")
         raise InvalidCredentials
-    if attempt:
-        attempt.was_right()
+    guess.was_right()
     if settings.require_verified_email and not current.is_verified:
         raise EmailNotVerified
-    if newer:
-        await users.update(db, db_obj=current, obj_in={"hashed_password": newer})
+    if guess.newer_hash:
+        await users.update(db, db_obj=current, obj_in={"hashed_password": guess.newer_hash})
     await devices.remember(db, current.id)
     return await sessions.open_session(db, current)
 
@@ -91,16 +86,15 @@ async def reauthenticate(db: AsyncSession, principal: Principal, password: str) 
 
     Raises:
         WrongPassword; InvalidAccessToken, SessionRevoked: the account or the session ended meanwhile.
+        RateLimited: too many tries failed at this account.
     """
     user = await users.get(db, principal.id)
     if user is None:
         raise InvalidAccessToken
-    async with released(db):
-        matches, _ = await password_matches(password, user.hashed_password)
-    if not matches:
+    guess = await guesses.look_at(db, user.email, user.hashed_password, password)
+    if not guess.matches or not await users.lock_if_unchanged(db, user.id, user.hashed_password):
         raise WrongPassword
-    if not await users.lock_if_unchanged(db, user.id, user.hashed_password):
-        raise WrongPassword
+    guess.was_right()
     if not await session_rows.authenticated(db, principal.session_id, now=utc_now()):
         raise SessionRevoked
     await change.record(db, change.SESSION, principal.session_id)

@@ -1,0 +1,37 @@
+"""Looking at a password that somebody typed: counted as a failure first, and hashed with no connection held."""
+
+from typing import NamedTuple
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.db import released
+from app.core.security import password_matches
+from app.services import devices, limits
+
+
+class Guess(NamedTuple):
+    """What a typed password was worth."""
+
+    matches: bool
+    newer_hash: str | None
+    """The stored hash is outdated, and this one should stand in its place."""
+    attempt: limits.Attempt | None
+
+    def was_right(self) -> None:
+        """It counts as no failure. Said once the caller knows that nothing else stood against it."""
+        if self.attempt is not None:
+            self.attempt.was_right()
+
+
+async def look_at(db: AsyncSession, email: str, hashed: str | None, password: str) -> Guess:
+    """Whether this is the password of the account with this address. Without one (`hashed` is None) all is the same.
+
+    It ends the transaction, which must not have changed anything.
+
+    Raises:
+        RateLimited: too many tries failed at this account.
+    """
+    network = await devices.known_network(db, email)
+    async with released(db):
+        attempt = await limits.attempt(email, network)
+        return Guess(*await password_matches(password, hashed), attempt)
