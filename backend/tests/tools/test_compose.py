@@ -148,7 +148,8 @@ def test_production_keeps_secrets_in_files(prod: dict[str, Any]) -> None:
         body = prod["services"][name]
         assert body["environment"]["SECRET_KEY_FILE"] == "/run/secrets/root_secret"
         assert {"root_secret", "database_url", "redis_url", "smtp_url"} <= set(body["secrets"])
-    assert {name for name in OURS if "migration_database_url" in prod["services"][name]["secrets"]} == {"migrate"}
+    assert [name for name in OURS if "migration_database_url" in prod["services"][name]["secrets"]] == ["migrate"]
+    assert [name for name in OURS if "metrics_token" in prod["services"][name]["secrets"]] == ["api"]
     assert all(secret["file"].startswith("deploy/secrets/") for secret in prod["secrets"].values())
     assert "deploy/secrets" in (ROOT / ".gitignore").read_text()
 
