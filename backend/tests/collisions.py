@@ -1,14 +1,17 @@
 """Requests that meet at one row, so that a race is run every time and not only on a busy machine."""
 
 import asyncio
+import sqlite3
 from collections.abc import Coroutine, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.config import settings
 from app.core.db import build_engine
+from app.core.db import engine as app_engine
 from app.core.sql import is_sqlite
 from tests.waiting import eventually
 
@@ -42,3 +45,49 @@ async def collide(row: Any, work: Sequence[Coroutine[Any, Any, Answer]]) -> list
         return await asyncio.gather(*running)
     finally:
         await engine.dispose()
+
+
+async def deleted_meanwhile(email: str, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Run `work`, which reads this account and then writes; the account goes between the two.
+
+    On PostgreSQL the deletion is committed once `work` waits for it. On SQLite, where one transaction writes at a time,
+    it is done when `work` has given its first connection back.
+    """
+    if is_sqlite(app_engine()):
+        return await _deleted_between(email, work)
+    engine = build_engine(settings.database_url, pool_size=2)
+    try:
+        async with engine.connect() as holder:
+            await holder.execute(text("DELETE FROM users WHERE email = :email"), {"email": email})
+            running = asyncio.ensure_future(work)
+
+            async def waits() -> bool:
+                async with engine.connect() as connection:
+                    return (await connection.execute(WAITING)).scalar_one() > 0 or running.done()
+
+            await eventually(waits)
+            assert not running.done(), "it was answered without a look at the account that goes"
+            await holder.commit()
+        return await running
+    finally:
+        await engine.dispose()
+
+
+async def _deleted_between(email: str, work: Coroutine[Any, Any, Answer]) -> Answer:
+    deleted: list[int] = []
+
+    def delete(*_: Any) -> None:
+        if deleted:
+            return
+        with closing(sqlite3.connect(app_engine().url.database or "")) as connection, connection:
+            connection.execute("PRAGMA foreign_keys = ON")
+            deleted.append(connection.execute("DELETE FROM users WHERE email = ?", (email,)).rowcount)
+
+    pool = app_engine().sync_engine.pool
+    event.listen(pool, "checkin", delete)
+    try:
+        answer = await work
+    finally:
+        event.remove(pool, "checkin", delete)
+    assert deleted == [1]
+    return answer

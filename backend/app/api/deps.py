@@ -82,8 +82,8 @@ CurrentPrincipal = Annotated[Principal, Depends(get_principal)]
 
 
 async def get_current_user(principal: CurrentPrincipal, db: DB) -> User:
-    """The caller's own row, loaded in the request's session, so that it may be changed."""
-    user = await users.get(db, principal.id)
+    """The caller's own row, loaded in the request's session, so that it may be changed; it stays until the commit."""
+    user = await users.held(db, principal.id)
     if user is None:
         raise InvalidAccessToken
     return user

@@ -64,6 +64,12 @@ async def lock(db: AsyncSession, user_id: UUID) -> bool:
     return (await db.exec(statement)).first() is not None
 
 
+async def held(db: AsyncSession, user_id: UUID) -> User | None:
+    """The account, which is not deleted before the commit."""
+    statement = select(User).where(User.id == user_id).with_for_update(read=True, key_share=True)
+    return (await db.exec(statement)).first()
+
+
 async def hold(db: AsyncSession, user_id: UUID) -> bool:
     """See to it that the account is not deleted before the commit; False when it is gone."""
     statement = select(User.id).where(User.id == user_id).with_for_update(read=True, key_share=True)

@@ -5,20 +5,22 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from httpx2 import AsyncClient
 from sqlalchemy import text
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, select
 
 from app.core import redis
 from app.core.clock import utc_now
 from app.core.context import origin
 from app.core.db import new_session
-from app.models import IdempotencyKey, KnownDevice, MailToken, TaskStatus, User
+from app.models import AuditEvent, AuditOrigin, IdempotencyKey, KnownDevice, MailToken, TaskStatus, User
 from app.schemas.users import UserResponse
 from app.services import erasure, user_cache
 from tests.carrying import carry_out
+from tests.collisions import deleted_meanwhile
 from tests.factories import make_task
-from tests.flows import PASSWORD, V1, Account
+from tests.flows import PASSWORD, V1, Account, problem
 from tests.waiting import eventually
 
 NAME, AGENT, ADDRESS = "Aurelia Needleworth", "NeedleBrowser/7.1 (Haystack OS)", "198.51.100.77"
@@ -154,3 +156,26 @@ async def test_a_deletion_by_somebody_else_leaves_nothing_either(db, new_client)
     assert not await erasure.erase(db, uuid4(), actor=None)
     await db.commit()
     assert await rows_with([account.email, NAME, NETWORK, "NeedleBrowser"]) == set()
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "not-the-password"])
+async def test_a_sign_in_to_an_account_that_goes_at_this_moment_is_refused(client: AsyncClient, password: str) -> None:
+    account = Account(client, password=PASSWORD)
+    await account.register()
+    async with new_session(read_only=True) as db:
+        user_id = (await db.exec(select(User.id).where(User.email == account.email))).one()
+    account.password = password
+    answer = await deleted_meanwhile(account.email, account.login())
+    assert problem(answer) == (401, "invalid_credentials")
+    async with new_session(read_only=True) as db:
+        events = await db.exec(select(AuditEvent).where(AuditEvent.target_id == str(user_id)))
+        event = next(event for event in events if event.action == "sign_in_failed")
+        assert (await db.exec(select(AuditOrigin).where(AuditOrigin.event_id == event.id))).first() is None
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [("PUT", "me", {"full_name": NAME}), ("POST", "me/export", None)])
+async def test_an_account_that_goes_at_this_moment_is_not_changed(
+    account: Account, method: str, path: str, body: dict[str, str] | None
+) -> None:
+    change = account.client.request(method, f"{V1}/users/{path}", json=body, headers=account.bearer)
+    assert problem(await deleted_meanwhile(account.email, change)) == (401, "invalid_access_token")
