@@ -16,7 +16,7 @@ from app.api.problems import problem
 from app.api.recording import record
 from app.core.config import settings
 from app.core.context import Origin, origin
-from app.core.db import is_unavailable
+from app.core.db import is_unavailable, sqlstate
 from app.core.errors import (
     AppError,
     BadRequest,
@@ -169,7 +169,7 @@ class Exchange:
         if isinstance(error, AppError):
             told = error
         elif is_unavailable(error):
-            log.warning("database_unavailable", error=type(error).__name__)
+            log.warning("database_unavailable", error=type(error).__name__, sqlstate=sqlstate(error))
             told = ServiceUnavailable()
         else:
             log.error("request_failed", exc_info=error)
