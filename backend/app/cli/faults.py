@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -62,10 +63,21 @@ def _expected(error: Exception) -> str | None:
         return _app_error(error)
     is_unavailable = getattr(sys.modules.get("app.core.db"), "is_unavailable", None)
     if is_unavailable is not None and is_unavailable(error):
-        return "the database cannot be used now: see that it runs, and that DATABASE_URL names it"
+        return "the database cannot be used now: see that it runs, is migrated, and that DATABASE_URL names it"
     if isinstance(error, PermissionError):
         return f"{error.filename or 'a file'} may not be read or written by this user: set DATA_DIR to another"
+    if isinstance(error, OSError) and _is_about_data_dir(error):
+        return f"DATA_DIR cannot be used: {error.filename}: {error.strerror}: set it to a folder that can be made"
     return None
+
+
+def _is_about_data_dir(error: OSError) -> bool:
+    """Whether the file is DATA_DIR, in it, or above it."""
+    settings = getattr(sys.modules.get("app.core.config"), "settings", None)
+    if settings is None or not isinstance(error.filename, str):
+        return False
+    file, folder = Path(error.filename), settings.data_dir
+    return bool(file.is_relative_to(folder) or folder.is_relative_to(file))
 
 
 def _app_error(error: Exception) -> str:

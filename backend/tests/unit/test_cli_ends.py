@@ -155,3 +155,10 @@ async def test_a_second_ctrl_c_is_not_needed(server) -> None:
     running = await server()
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("folder", ["/etc/passwd", "/etc/passwd/below", "/proc/nowhere/below"])
+@pytest.mark.parametrize("command", [["dev"], ["db", "upgrade"]])
+def test_a_folder_that_cannot_be_made_is_told(command: list[str], folder: str) -> None:
+    unset = {"DATABASE_URL": "", "MIGRATION_DATABASE_URL": "", "REDIS_URL": "", "SMTP_URL": "", "PORT": "0"}
+    assert_one_line(neoforge(*command, **DEVELOPMENT, **unset, DATA_DIR=folder), 1, "DATA_DIR", folder.split("/")[1])
