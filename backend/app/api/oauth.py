@@ -47,7 +47,9 @@ class OAuthError(BaseModel):
     error_description: str
 
 
-def refusal(error: str, description: str) -> JSONResponse:
+def refusal(error: str, description: str, *, because: str | None = None) -> JSONResponse:
+    """The RFC's error. The log line of the request says our own code of the reason, where there is one."""
+    structlog.contextvars.bind_contextvars(code=because or error)
     return JSONResponse({"error": error, "error_description": description}, status_code=400, headers=NO_STORE)
 
 
@@ -90,6 +92,6 @@ async def grant(db: AsyncSession, form: dict[str, str] | None) -> TokenPair | JS
         if isinstance(error, AppError) and (error.status >= 500 or isinstance(error, RateLimited)):
             raise
         # Returned and not raised, so that the transaction commits: a replayed token ends its session here too.
-        structlog.contextvars.bind_contextvars(code=error.code if isinstance(error, AppError) else "validation_failed")
-        described = error.detail if isinstance(error, AppError) else "The email or the password is not right"
-        return refusal("invalid_grant", described)
+        if isinstance(error, AppError):
+            return refusal("invalid_grant", error.detail, because=error.code)
+        return refusal("invalid_grant", "The email or the password is not right", because="validation_failed")

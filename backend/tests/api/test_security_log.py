@@ -44,7 +44,8 @@ async def test_a_failed_sign_in_says_why_and_names_nobody(client: AsyncClient, l
 async def test_an_oauth_refusal_says_what_its_answer_must_not(client: AsyncClient, lines: Lines) -> None:
     form = {"grant_type": "password", "username": new_email(), "password": PASSWORD}
     assert (await client.post(f"{V1}/auth/token", data=form)).json()["error"] == "invalid_grant"
-    assert [line["code"] for line in lines.refused()] == ["invalid_credentials"]
+    assert (await client.post(f"{V1}/auth/token", data={"grant_type": "magic"})).status_code == 400
+    assert [line["code"] for line in lines.refused()] == ["invalid_credentials", "unsupported_grant_type"]
 
 
 async def test_lines_of_one_client_can_be_told_from_anothers(new_client: NewClient, lines: Lines) -> None:

@@ -154,6 +154,10 @@ def test_production_keeps_secrets_in_files(prod: dict[str, Any]) -> None:
     assert "deploy/secrets" in (ROOT / ".gitignore").read_text()
 
 
+def test_a_row_that_the_database_refuses_is_not_in_its_log(prod: dict[str, Any]) -> None:
+    assert prod["services"]["postgres"]["command"] == ["postgres", "-c", "log_error_verbosity=terse"]
+
+
 def test_production_waits_for_its_migrations(prod: dict[str, Any]) -> None:
     for name in OURS - {"migrate"}:
         assert prod["services"][name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
