@@ -14,6 +14,7 @@ from starlette.responses import Response
 from app.api import idempotency
 from app.core.errors import UnsupportedMediaType, ValidationFailed
 
+CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 MAX_DEPTH = 32
 MAX_FIELDS = 100
 FORM = "application/x-www-form-urlencoded"
@@ -39,10 +40,7 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
-        if self.body_field is None:
-            read = None
-        else:
-            read = read_form if isinstance(self.body_field.field_info, params.Form) else read_json
+        read = self._reader()
 
         async def strictly(request: Request) -> Response:
             if b"%00" in request.scope["query_string"]:
@@ -57,6 +55,13 @@ class StrictRoute(APIRoute):
             return answer
 
         return strictly
+
+    def _reader(self) -> Callable[[Request], Coroutine[Any, Any, None]] | None:
+        if self.body_field is not None:
+            return read_form if isinstance(self.body_field.field_info, params.Form) else read_json
+        if "requestBody" in (self.openapi_extra or {}) or CHANGING.isdisjoint(self.methods or ()):
+            return None  # the endpoint reads a form of its own; or a body has no meaning, and nobody looks at it
+        return read_nothing
 
 
 class StrictRouter(APIRouter):
@@ -78,6 +83,16 @@ async def read_json(request: Request) -> None:
     if body:
         check_type(request, _JSON)
         request._json = parse(body)
+
+
+async def read_nothing(request: Request) -> None:
+    """Refuse a body where none is taken. An empty object or null says nothing, and is let pass.
+
+    Raises: as `read_json`.
+    """
+    await read_json(request)
+    if getattr(request, "_json", None) not in ({}, None):
+        _fail("extra_forbidden", "This operation takes no body")
 
 
 async def read_form(request: Request) -> None:

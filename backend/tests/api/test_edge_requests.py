@@ -202,3 +202,22 @@ async def test_a_request_is_one_line_without_its_path_query_or_body(client: Asyn
     assert first["duration_ms"] > 0
     assert (second["method"], second["route"], second["status"]) == ("OTHER", "unmatched", 404)
     assert "verysecret" not in written
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"", {}, 401),
+        (b"{}", JSON, 401),
+        (b"null", JSON, 401),
+        (b'{"roles": ["admin"]}', JSON, 422),
+        (b"[1]", JSON, 422),
+        (b"{", JSON, 422),
+        (b"x=1", {"content-type": "application/x-www-form-urlencoded"}, 415),
+        (b"{}", {**JSON, "content-encoding": "gzip"}, 415),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), [("POST", f"{V1}/users/me/export"), ("DELETE", f"{V1}/users/me")])
+async def test_where_no_body_is_taken_none_is_let_pass(client: AsyncClient, method, path, body, headers, status):
+    answer = await client.request(method, path, content=body, headers=headers)
+    assert problem(answer)[0] == status
