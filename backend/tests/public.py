@@ -9,6 +9,10 @@ PUBLIC = frozenset(
         f"POST {V1}/auth/token",
         f"POST {V1}/auth/revoke",
         f"POST {V1}/auth/verify-email",
+        f"POST {V1}/auth/verify-email/resend",
+        f"POST {V1}/auth/verify-email/undo",
+        f"POST {V1}/auth/password/forgot",
+        f"POST {V1}/auth/password/reset",
         # the service
         f"GET {V1}/health",
         f"GET {V1}/health/ready",

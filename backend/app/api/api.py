@@ -1,11 +1,12 @@
 """The table of contents of version 1."""
 
-from app.api.endpoints import auth, config, export, health, metrics, revocation, sessions, tasks, users
+from app.api.endpoints import auth, config, export, health, metrics, recovery, revocation, sessions, tasks, users
 from app.api.strict import StrictRouter
 
 api_router = StrictRouter()
 api_router.include_router(auth.router)
 api_router.include_router(revocation.router)
+api_router.include_router(recovery.router)
 api_router.include_router(users.router)
 api_router.include_router(sessions.router)
 api_router.include_router(export.router)

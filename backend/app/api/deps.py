@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.api.recording import route_template
 from app.core import background
 from app.core.db import new_session, take_on_commit
+from app.core.email import preferred_language
 from app.core.errors import AppError, InvalidAccessToken, NotAuthenticated, PermissionDenied
 from app.core.permissions import Permission
 from app.crud import user as users
@@ -112,6 +113,14 @@ async def get_window(request: Request, limit: Limit = DEFAULT, cursor: Cursor = 
 
 
 Listing = Annotated[Window, Depends(get_window)]
+
+
+async def get_language(request: Request) -> str:
+    """The language, of those that mails are written in, that Accept-Language likes best (RFC 9110, 12.5.4)."""
+    return preferred_language(request.headers.get("accept-language", ""))
+
+
+Language = Annotated[str, Depends(get_language)]
 
 
 async def no_store(response: Response) -> None:

@@ -1,11 +1,14 @@
-"""Mail: render a template, send it over SMTP. Names and addresses never become markup or headers."""
+"""Mail: one layout, the words of each language, SMTP. Names and addresses never become markup or headers."""
 
+import re
 import ssl
+import tomllib
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
@@ -18,6 +21,8 @@ from app.core.config import settings
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "email"
 SMTP_TIMEOUT = 20  # seconds for each step of the conversation
 PRODUCT = "NeoForge"
+DEFAULT_LANGUAGE = "en"
+_WEIGHT = re.compile(r"q=([01](?:\.\d{0,3})?)")
 
 
 class MailUnavailable(Exception):
@@ -35,24 +40,64 @@ def _templates() -> Environment:
     )
 
 
-def render(name: str, to: str, *, message_id: UUID, language: str = "en", **values: object) -> EmailMessage:
-    """The message `name` with its text and HTML parts.
+@lru_cache(maxsize=8)
+def catalogue(language: str) -> dict[str, Any]:
+    """What mails say in a language: its words by key, and a table for each mail."""
+    return tomllib.loads((TEMPLATES / f"{language}.toml").read_text())
+
+
+@lru_cache(maxsize=1)
+def languages() -> tuple[str, ...]:
+    """The languages that mails are written in, the default first."""
+    return DEFAULT_LANGUAGE, *sorted({file.stem for file in TEMPLATES.glob("*.toml")} - {DEFAULT_LANGUAGE})
+
+
+def preferred_language(accepted: str) -> str:
+    """Of an Accept-Language header, the language of ours that it likes best; the default where it names none."""
+    liked: dict[str, float] = {}
+    for part in accepted.split(","):
+        tag, _, weight = part.strip().partition(";")
+        language = tag.strip().partition("-")[0].lower()
+        found = _WEIGHT.fullmatch(weight.strip())
+        quality = float(found[1]) if found else 0.0 if weight.strip() else 1.0
+        if language in languages():
+            liked[language] = max(quality, liked.get(language, 0.0))
+    best = max(liked, key=lambda language: liked[language], default=DEFAULT_LANGUAGE)
+    return best if liked.get(best) else DEFAULT_LANGUAGE
+
+
+def render(
+    name: str, to: str, *, message_id: UUID, language: str = DEFAULT_LANGUAGE, link: str = "", **values: object
+) -> EmailMessage:
+    """The message `name` of the catalogue, with its text and HTML parts.
 
     `message_id` is the id of the `background_tasks` row: a mail that is sent twice can be told by it.
-    The first line of the text template is the subject.
     """
+    words = catalogue(language if language in languages() else DEFAULT_LANGUAGE)
+    said = words[name]
     values = {"product": PRODUCT, "public_url": settings.public_url, **values}
-    text = _templates().get_template(f"{language}/{name}.txt.j2").render(**values)
-    subject, _, body = text.partition("\n")
-    html = _templates().get_template(f"{language}/{name}.html.j2").render(subject=subject, **values)
+    values["greeting"] = words["greeting_by_name" if values.get("full_name") else "greeting"].format(**values)
+    subject = " ".join(said["subject"].format(**values).split())
+    shown = {
+        "product": PRODUCT,
+        "language": words["language"],
+        "subject": subject,
+        "paragraphs": [paragraph.format(**values) for paragraph in said["paragraphs"]],
+        "notes": [note.format(**values) for note in said.get("notes", ())],
+        "link": link,
+        "button": said.get("button", ""),
+        "link_too": words["link_too"],
+    }
     message = EmailMessage()
-    message["Subject"] = " ".join(subject.split())
+    message["Subject"] = subject
     message["From"] = Address(PRODUCT, addr_spec=settings.mail_from)
     message["To"] = Address(addr_spec=to)
     message["Date"] = format_datetime(utc_now())
     message["Message-ID"] = f"<{message_id}@{settings.mail_from.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    body = body.strip() + "\n"
+    message["Content-Language"] = words["language"]
+    body = _templates().get_template("base.txt.j2").render(shown).strip() + "\n"
+    html = _templates().get_template("base.html.j2").render(shown)
     message.set_content(body, cte=_encoding(body))
     message.add_alternative(html, subtype="html", cte=_encoding(html))
     return message
@@ -84,17 +129,13 @@ async def send(message: EmailMessage) -> None:
     )
 
 
-async def send_verification_email(to: str, token: str, *, message_id: UUID) -> None:
-    """The link that proves an address. It is posted by a button on its page: mail scanners follow links."""
-    link = f"{settings.public_url}/account/verify?token={token}"
-    await send(render("verify", to, message_id=message_id, link=link))
+def page_link(page: str, token: str) -> str:
+    """The page under `/account` whose button posts the token: mail scanners follow links, and use nothing up."""
+    return f"{settings.public_url}/account/{page}?token={token}"
 
 
-async def send_email_taken(to: str, *, message_id: UUID) -> None:
-    """Tell the owner that somebody tried to register an address that has an account already."""
-    await send(render("email_taken", to, message_id=message_id))
-
-
-async def send_welcome(to: str, full_name: str | None, *, message_id: UUID) -> None:
-    """A welcome, once the address is verified."""
-    await send(render("welcome", to, message_id=message_id, full_name=full_name))
+async def send_verification_email(
+    to: str, token: str, *, message_id: UUID, language: str = DEFAULT_LANGUAGE, mail: str = "verify"
+) -> None:
+    """The link that proves an address, in the words of `mail`."""
+    await send(render(mail, to, message_id=message_id, language=language, link=page_link("verify", token)))

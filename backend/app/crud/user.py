@@ -1,13 +1,14 @@
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
-from sqlmodel import update as update_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.clock import utc_now
 from app.core.sql import insert_new
 from app.models.user import User
+from app.models.user_session import UserSession
 from app.schemas.users import UserCreate, UserUpdate, canonical_email
 
 
@@ -39,15 +40,33 @@ async def update(db: AsyncSession, *, db_obj: User, obj_in: UserUpdate | dict[st
     return db_obj
 
 
-async def verify(db: AsyncSession, user_id: UUID, email: str) -> User | None:
-    """Mark the address as proven, if it is still the account's."""
-    await db.exec(
-        update_(User)
-        .where(col(User.id) == user_id, col(User.email) == email)
-        .values(is_verified=True, updated_at=utc_now())
+async def lock_row(db: AsyncSession, user_id: UUID) -> User | None:
+    """The account as it is now, which nobody else changes before the commit."""
+    statement = select(User).where(User.id == user_id).with_for_update()
+    return (await db.exec(statement.execution_options(populate_existing=True))).first()
+
+
+async def move(db: AsyncSession, user: User, email: str) -> bool:
+    """Give the account, whose row is locked, an address that has been proven; False when another has it."""
+    try:
+        async with db.begin_nested():
+            await update(db, db_obj=user, obj_in={"email": email, "is_verified": True})
+    except IntegrityError:
+        return False
+    return True
+
+
+async def purge_unverified(db: AsyncSession, *, before: datetime, most: int) -> list[UUID]:
+    """Delete accounts made before then whose address was never proven and that nobody is signed in to; their ids."""
+    signed_in = select(UserSession.id).where(UserSession.user_id == User.id).exists()
+    old = (
+        select(User.id)
+        .where(col(User.is_verified).is_(False), col(User.created_at) < before, ~signed_in)
+        .limit(most)
+        .with_for_update(skip_locked=True)
     )
-    found = await db.get(User, user_id, populate_existing=True)
-    return found if found and found.email == email else None
+    statement = delete(User).where(col(User.id).in_(old), col(User.is_verified).is_(False))
+    return list((await db.exec(statement.returning(col(User.id)))).scalars())
 
 
 async def lock_if_unchanged(db: AsyncSession, user_id: UUID, hashed_password: str) -> User | None:

@@ -17,6 +17,15 @@ class Action(StrEnum):
     user_deleted = "user_deleted"
     admin_created = "admin_created"
     sign_in_failed = "sign_in_failed"
+    address_registered_again = "address_registered_again"
+    verification_asked = "verification_asked"
+    email_verified = "email_verified"
+    email_change_asked = "email_change_asked"
+    email_changed = "email_changed"
+    email_change_undone = "email_change_undone"
+    password_reset_asked = "password_reset_asked"  # noqa: S105 - what is audited, no secret
+    password_reset = "password_reset"  # noqa: S105 - what is audited, no secret
+    password_changed = "password_changed"  # noqa: S105 - what is audited, no secret
     session_opened = "session_opened"
     session_ended = "session_ended"
     session_reauthenticated = "session_reauthenticated"

@@ -15,6 +15,11 @@ class TaskType(StrEnum):
     verify_email = "verify_email"
     email_taken = "email_taken"
     welcome_email = "welcome_email"
+    claim_email = "claim_email"
+    reset_email = "reset_email"
+    change_email = "change_email"
+    undo_email = "undo_email"
+    security_notice = "security_notice"
     export_account = "export_account"
 
 

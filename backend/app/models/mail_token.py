@@ -24,7 +24,8 @@ class MailPurpose(StrEnum):
 class MailToken(Table, table=True):
     """A link that was promised by mail. The newest of a user and purpose voids the older ones; using it deletes it.
 
-    Claims stand beside each other: each is a registration of its own, and none may void another's.
+    Claims stand beside each other: each is a registration of its own, and none may void another's. So do the links that
+    bring an old address back, one an address: a second change must not make the first one final.
     """
 
     __tablename__ = "mail_tokens"
@@ -34,8 +35,8 @@ class MailToken(Table, table=True):
             "user_id",
             "purpose",
             unique=True,
-            sqlite_where=text("purpose <> 'claim'"),
-            postgresql_where=text("purpose <> 'claim'"),
+            sqlite_where=text("purpose NOT IN ('claim', 'undo')"),
+            postgresql_where=text("purpose NOT IN ('claim', 'undo')"),
         ),
         Index(None, "user_id"),
         Index(None, "expires_at"),

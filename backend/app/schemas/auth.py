@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.schemas.base import Input, Output
-from app.schemas.users import Email, Password
+from app.schemas.users import Email, NewPassword, Password
 
 
 class UserLogin(Input):
@@ -23,6 +23,31 @@ class LogoutRequest(Input):
 
 class VerifyRequest(Input):
     token: str = Field(min_length=1, max_length=512, repr=False)
+
+
+class AddressRequest(Input):
+    email: Email
+
+
+class PasswordReset(Input):
+    token: str = Field(min_length=1, max_length=512, repr=False)
+    new_password: NewPassword = Field(repr=False)
+
+
+class PasswordChange(Input):
+    current_password: Password = Field(repr=False)
+    new_password: NewPassword = Field(repr=False)
+
+
+class EmailChange(Input):
+    new_email: Email
+    current_password: Password = Field(repr=False)
+
+
+class Accepted(Output):
+    """The answer to every request for a mail: it tells nothing of who exists."""
+
+    status: Literal["accepted"] = "accepted"
 
 
 class ReauthenticateRequest(Input):

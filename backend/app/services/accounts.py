@@ -5,14 +5,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
 from app.core.config import settings
+from app.core.email import DEFAULT_LANGUAGE
 from app.core.errors import (
     EmailNotVerified,
     EmailTaken,
-    InvalidAccessToken,
     InvalidCredentials,
     ReauthenticationRequired,
     SessionRevoked,
-    WrongPassword,
 )
 from app.core.permissions import Role
 from app.core.security import hash_password
@@ -24,13 +23,26 @@ from app.models.user import User
 from app.schemas.auth import TokenPair, UserLogin
 from app.schemas.principal import Principal
 from app.schemas.users import UserCreate, UserUpdate
-from app.services import audit, devices, erasure, guesses, idempotency, passwords, sessions, user_cache, verification
+from app.services import (
+    audit,
+    devices,
+    erasure,
+    guesses,
+    idempotency,
+    mailing,
+    passwords,
+    recovery,
+    sessions,
+    user_cache,
+    verification,
+)
+from app.services.mailing import Notice
 
 log = structlog.get_logger()
 
 
-async def register(db: AsyncSession, new: UserCreate) -> User | None:
-    """Create an account and promise its verification mail: both or neither.
+async def register(db: AsyncSession, new: UserCreate, language: str = DEFAULT_LANGUAGE) -> User | None:
+    """Create an account and promise its verification mail, in `language`: both or neither.
 
     Where sign-in needs a verified email, nobody is told who exists: a taken address answers None, as a new one does,
     and its owner is told by mail.
@@ -41,17 +53,18 @@ async def register(db: AsyncSession, new: UserCreate) -> User | None:
     """
     await passwords.check(new.password, (new.email, new.full_name))
     hashed = await hash_password(new.password)
-    user = await users.create(db, obj_in=new, hashed_password=hashed)
-    if user is None and not settings.require_verified_email:
-        raise EmailTaken
-    if user is None:
-        await verification.tell_owner(db, new.email)
+    user = await users.create(db, obj_in=new, hashed_password=hashed, locale=language)
+    if user:
+        idempotency.belongs_to(db, user.id)
+    if settings.require_verified_email:
+        await verification.register_quietly(db, new, hashed, user)
         return None
-    idempotency.belongs_to(db, user.id)
+    if user is None:
+        raise EmailTaken
     await verification.promise(db, user)
     await audit.record(db, Action.user_registered, actor=user.id, target=user.id)
     log.info("user_registered", user_id=str(user.id))
-    return None if settings.require_verified_email else user
+    return user
 
 
 # --- signing in -----------------------------------------------------------------------------------------------------
@@ -67,7 +80,8 @@ async def login(db: AsyncSession, given: UserLogin) -> TokenPair:
     user = await users.get_by_email(db, given.email)
     guess = await guesses.look_at(db, given.email, user.hashed_password if user else None, given.password)
     # It may have been disabled, or its password changed, while the hash ran: only the row as it was lets in.
-    current = await users.lock_if_unchanged(db, user.id, user.hashed_password) if user and guess.matches else None
+    may = user is not None and user.is_active and guess.matches
+    current = await users.lock_if_unchanged(db, user.id, user.hashed_password) if user and may else None
     if current is None:
         whose = user.id if user else None
         await audit.record(db, Action.sign_in_failed, actor=None, target=whose, owner=whose, result="failure")
@@ -77,7 +91,9 @@ async def login(db: AsyncSession, given: UserLogin) -> TokenPair:
         raise EmailNotVerified
     if guess.newer_hash:
         await users.update(db, db_obj=current, obj_in={"hashed_password": guess.newer_hash})
-    await devices.remember(db, current.id)
+    sighting = await devices.remember(db, current.id)
+    if sighting.new and not sighting.first:
+        await mailing.tell(db, current, Notice.new_device)
     return await sessions.open_session(db, current)
 
 
@@ -88,13 +104,7 @@ async def reauthenticate(db: AsyncSession, principal: Principal, password: str) 
         WrongPassword; InvalidAccessToken, SessionRevoked: the account or the session ended meanwhile.
         RateLimited: too many tries failed at this account.
     """
-    user = await users.get(db, principal.id)
-    if user is None:
-        raise InvalidAccessToken
-    guess = await guesses.look_at(db, user.email, user.hashed_password, password)
-    if not guess.matches or not await users.lock_if_unchanged(db, user.id, user.hashed_password):
-        raise WrongPassword
-    guess.was_right()
+    user = await recovery.still(db, principal, await recovery.prove(db, principal, password))
     if not await session_rows.authenticated(db, principal.session_id, now=utc_now()):
         raise SessionRevoked
     await change.record(db, change.SESSION, principal.session_id)

@@ -1,10 +1,12 @@
 """Deleting an account: what is about the person goes with it. What stays is the audit, which knows them by id alone."""
 
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.config import settings
 from app.crud import user as users
 from app.models.audit import Action
 from app.services import audit, user_cache
@@ -24,3 +26,14 @@ async def erase(db: AsyncSession, user_id: UUID, *, actor: UUID | None) -> bool:
     await user_cache.changed(db, user_id)
     log.info("user_deleted", user_id=str(user_id))
     return True
+
+
+async def erase_unproven(db: AsyncSession, *, before: datetime, most: int) -> int:
+    """Delete accounts made before then whose address nobody proved, where nobody can sign in to one; how many."""
+    if not settings.require_verified_email:
+        return 0
+    gone = await users.purge_unverified(db, before=before, most=most)
+    for user_id in gone:
+        await audit.record(db, Action.user_deleted, actor=None, target=user_id, traced=False)
+        await user_cache.changed(db, user_id)
+    return len(gone)

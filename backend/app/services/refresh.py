@@ -15,7 +15,8 @@ from app.models.audit import Action
 from app.models.user import User
 from app.models.user_session import UserSession
 from app.schemas.auth import TokenPair
-from app.services import audit, sessions, tokens
+from app.services import audit, mailing, sessions, tokens
+from app.services.mailing import Notice
 
 GRACE = timedelta(seconds=10)  # two tabs, or an answer that was lost: the token before the current one still answers
 
@@ -47,7 +48,7 @@ async def refresh(db: AsyncSession, presented: str) -> TokenPair:
         return sessions.pair(session, session.generation, session.expires_at)
     if token.generation > session.generation:  # made by us, but for a row that a restored backup has forgotten
         raise InvalidRefreshToken
-    await _tell_theft(db, session)
+    await _tell_theft(db, session, user)
     raise RefreshTokenReused
 
 
@@ -85,10 +86,11 @@ async def _again(db: AsyncSession, session_id: UUID) -> UserSession:
     return session
 
 
-async def _tell_theft(db: AsyncSession, session: UserSession) -> None:
+async def _tell_theft(db: AsyncSession, session: UserSession, user: User) -> None:
     """End the session in the transaction that `RefreshTokenReused` keeps. Of several replays at once one tells it."""
     owner = session.user_id
     if await sessions.end(db, owner, session.id, reason="replayed"):
         await audit.record(db, Action.session_replayed, actor=None, target=owner, owner=owner)
+        await mailing.tell(db, user, Notice.session_replayed)
         SESSIONS_REPLAYED.inc()
         log.warning("session_replayed", session_id=str(session.id), user_id=str(owner))

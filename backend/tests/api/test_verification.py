@@ -3,27 +3,10 @@ from datetime import timedelta
 import pytest
 from httpx2 import AsyncClient
 
-from app.core.db import new_session
-from app.crud import mail_token
-from app.crud import user as users
-from app.models.mail_token import MailPurpose, MailToken
 from app.services import tokens
 from tests.collisions import collide
-from tests.flows import V1, Account, problem, signed_in
-
-
-async def promised(account: Account) -> MailToken:
-    """The row of the token that the mail of this account carries."""
-    async with new_session(read_only=True) as db:
-        user = await users.get_by_email(db, account.email)
-        assert user is not None
-        row = await mail_token.newest(db, user.id, MailPurpose.verify)
-        assert row is not None
-        return row
-
-
-async def promised_token(account: Account) -> str:
-    return tokens.mail_token(await promised(account))
+from tests.flows import V1, problem, signed_in
+from tests.links import newest, token_of
 
 
 async def verify(client: AsyncClient, token: str):
@@ -32,7 +15,7 @@ async def verify(client: AsyncClient, token: str):
 
 async def test_the_mailed_token_verifies_the_address_once(client: AsyncClient) -> None:
     account = await signed_in(client)
-    token = await promised_token(account)
+    token = await token_of(account.email)
     assert (await verify(client, token)).status_code == 204
     assert (await account.me()).json()["is_verified"] is True
     assert problem(await verify(client, token)) == (400, "invalid_token")
@@ -40,14 +23,14 @@ async def test_the_mailed_token_verifies_the_address_once(client: AsyncClient) -
 
 async def test_of_eight_at_once_one_verifies(client: AsyncClient) -> None:
     account = await signed_in(client)
-    row = await promised(account)
+    row = await newest(account.email)
     answers = await collide(row, [verify(client, tokens.mail_token(row)) for _ in range(8)])
     assert sorted(answer.status_code for answer in answers) == [204] + [400] * 7
 
 
 async def test_a_get_never_consumes_a_token(client: AsyncClient) -> None:
     account = await signed_in(client)
-    token = await promised_token(account)
+    token = await token_of(account.email)
     page = await client.get("/account/verify", params={"token": token})
     assert page.status_code == 200
     assert token not in page.text
@@ -61,7 +44,7 @@ async def test_a_token_that_is_not_ours_is_refused(client: AsyncClient, token: s
 
 async def test_a_token_works_for_a_day(client: AsyncClient, clock) -> None:
     account = await signed_in(client)
-    token = await promised_token(account)
+    token = await token_of(account.email)
     clock.advance(timedelta(hours=24, seconds=1))
     assert problem(await verify(client, token)) == (400, "invalid_token")
 

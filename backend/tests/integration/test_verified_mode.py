@@ -35,15 +35,37 @@ async def test_registering_tells_nothing_and_the_owner_is_told_by_mail(
     assert problem(await stranger.login()) == (401, "invalid_credentials")
 
 
-async def test_an_unverified_address_that_registers_again_gets_a_new_link(
+async def test_a_second_registration_changes_nothing_until_its_own_link_comes_back(
     server: Callable[..., Awaitable[Server]], new_client: NewClient, worker, smtp: Inbox
 ) -> None:
     client = new_client((await server(REQUIRE_VERIFIED_EMAIL="true")).url)
-    account = Account(client)
-    await account.register()
-    old = link_token(await smtp.wait_for(account.email))
-    assert (await account.register()).status_code == 202
-    new = link_token(await smtp.wait_for(account.email, number=2))
-    assert old != new
-    for token, status in ((old, 400), (new, 204)):
-        assert (await client.post(f"{V1}/auth/verify-email", json={"token": token})).status_code == status
+    hijacker = Account(client, password="another-plum-otter-77")
+    first = await hijacker.register()
+    old = link_token(await smtp.wait_for(hijacker.email))
+    owner = Account(client, email=hijacker.email)
+    again = await owner.register()
+    assert (again.status_code, again.content) == (202, first.content)
+    own = link_token(await smtp.wait_for(owner.email, number=2))
+    assert problem(await hijacker.login()) == (403, "email_not_verified")
+    assert problem(await owner.login()) == (401, "invalid_credentials")
+
+    assert (await client.post(f"{V1}/auth/verify-email", json={"token": own})).status_code == 204
+    assert (await owner.login()).status_code == 200
+    assert problem(await hijacker.login()) == (401, "invalid_credentials")
+    assert problem(await client.post(f"{V1}/auth/verify-email", json={"token": old})) == (400, "invalid_token")
+
+
+async def test_the_first_link_still_works_after_a_second_registration(
+    server: Callable[..., Awaitable[Server]], new_client: NewClient, worker, smtp: Inbox
+) -> None:
+    client = new_client((await server(REQUIRE_VERIFIED_EMAIL="true")).url)
+    owner = Account(client)
+    await owner.register()
+    own = link_token(await smtp.wait_for(owner.email))
+    stranger = Account(client, email=owner.email, password="another-plum-otter-77")
+    await stranger.register()
+    late = link_token(await smtp.wait_for(owner.email, number=2))
+    assert (await client.post(f"{V1}/auth/verify-email", json={"token": own})).status_code == 204
+    assert (await owner.login()).status_code == 200
+    assert problem(await client.post(f"{V1}/auth/verify-email", json={"token": late})) == (400, "invalid_token")
+    assert problem(await stranger.login()) == (401, "invalid_credentials")

@@ -7,7 +7,7 @@ from fastapi import Body, Depends, Request, Response
 
 from app.api import browser
 from app.api.browser import Delivery, RefreshCookie
-from app.api.deps import DB, Bearer, CurrentPrincipal, no_store
+from app.api.deps import DB, Bearer, CurrentPrincipal, Language, no_store
 from app.api.limits import limit
 from app.api.oauth import FORM, OAuthError, grant, token_form
 from app.api.problems import raises
@@ -20,7 +20,6 @@ from app.core.errors import (
     InvalidAccessToken,
     InvalidCredentials,
     InvalidRefreshToken,
-    InvalidToken,
     NotAuthenticated,
     RefreshTokenReused,
     SessionRevoked,
@@ -36,10 +35,9 @@ from app.schemas.auth import (
     RefreshRequest,
     TokenPair,
     UserLogin,
-    VerifyRequest,
 )
 from app.schemas.users import RegistrationPending, UserCreate, UserResponse
-from app.services import accounts, refresh, sessions, verification
+from app.services import accounts, refresh, sessions
 
 router = StrictRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
@@ -51,9 +49,9 @@ router = StrictRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_st
     responses=raises(EmailTaken),
     dependencies=[limit("register")],
 )
-async def register(new: UserCreate, db: DB) -> User | RegistrationPending:
-    """Create an account. A verification email follows."""
-    return await accounts.register(db, new) or RegistrationPending()
+async def register(new: UserCreate, db: DB, language: Language) -> User | RegistrationPending:
+    """Create an account. A verification email follows, in the language that Accept-Language asks for."""
+    return await accounts.register(db, new, language) or RegistrationPending()
 
 
 @router.post("/login", dependencies=[limit("login")], responses=raises(InvalidCredentials, EmailNotVerified))
@@ -146,9 +144,3 @@ async def _log_out(db: DB, bearer: str | None, presented: str | None, place: str
 async def reauthenticate(given: ReauthenticateRequest, db: DB, principal: CurrentPrincipal) -> None:
     """Give the password again: the session counts as fresh for 15 minutes."""
     await accounts.reauthenticate(db, principal, given.password)
-
-
-@router.post("/verify-email", status_code=204, dependencies=[limit("general")], responses=raises(InvalidToken))
-async def verify_email(given: VerifyRequest, db: DB) -> None:
-    """Take the token of a verification mail."""
-    await verification.verify_email(db, given.token)

@@ -1,0 +1,34 @@
+from datetime import datetime
+
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlmodel import col, delete, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.sql import is_sqlite
+from app.models.mail_budget import MailBudget
+
+
+async def hold(db: AsyncSession, address: str, *, now: datetime) -> list[str]:
+    """The times that stand for this address, whose row nobody else changes before the commit."""
+    make = sqlite_insert if is_sqlite(db) else postgresql_insert
+    statement = (
+        make(MailBudget)
+        .values(address=address, promised=[], updated_at=now)
+        .on_conflict_do_update(index_elements=["address"], set_={"updated_at": now})
+        .returning(col(MailBudget.promised))
+    )
+    return list((await db.exec(statement)).scalars().one())
+
+
+async def keep(db: AsyncSession, address: str, promised: list[str]) -> None:
+    await db.exec(
+        update(MailBudget)
+        .where(col(MailBudget.address) == address)
+        .values(promised=promised)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def purge(db: AsyncSession, *, before: datetime) -> int:
+    return (await db.exec(delete(MailBudget).where(col(MailBudget.updated_at) < before))).rowcount
