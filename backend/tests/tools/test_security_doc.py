@@ -91,6 +91,15 @@ def test_what_it_names_exists() -> None:
     assert [path for path in PATHS if not ((BACKEND / path).exists() or (ROOT / path).exists())] == []
 
 
+def test_every_name_on_it_stands_in_the_code() -> None:
+    """Log events, settings, constants, codes, tables: what was renamed is told."""
+    code = "".join(file.read_text() for file in (BACKEND / "app").rglob("*.py"))
+    code += (ROOT / ".env.example").read_text() + (ROOT / "docker-compose.prod.yml").read_text()
+    names = set(re.findall(r"`([A-Za-z]+_\w+|[A-Z]{4,})\b[^`]*`", PAGE))
+    assert len(names) > 50
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", code)] == []
+
+
 def test_its_links_lead_somewhere() -> None:
     inside = {link for link in LINKS if link.startswith("#")}
     assert inside - anchors() == set()
