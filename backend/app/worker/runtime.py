@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import time
+from contextvars import copy_context
 from datetime import timedelta
 from functools import lru_cache
 from uuid import UUID
@@ -55,7 +56,8 @@ def run(task_id: UUID) -> None:
     """Carry out the row, unless somebody else has it. Blocks until it is done."""
     runner, holder = _process(os.getpid())
     with structlog.contextvars.bound_contextvars(task_id=str(task_id)):
-        runner.run(carry_out(task_id, holder))
+        # The runner's own context is the first task's for ever: each one runs in a copy of what holds now.
+        runner.run(carry_out(task_id, holder), context=copy_context())
 
 
 async def carry_out(task_id: UUID, holder: Holder) -> None:

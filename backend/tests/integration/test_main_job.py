@@ -1,7 +1,9 @@
 """The main job, on real input: a real Celery worker mails because of a row that was committed with the user."""
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 from httpx2 import AsyncClient
@@ -9,10 +11,13 @@ from sqlmodel import select
 
 from app.core import security
 from app.core.db import engine, new_session, released
+from app.crud import task as rows
 from app.crud import user as users
-from app.models import BackgroundTask, User
+from app.models import BackgroundTask, TaskType, User
+from app.services import tasks
 from tests.flows import V1, Account, problem, signed_in
 from tests.inbox import Inbox, link_token
+from tests.stack import Worker
 from tests.waiting import eventually
 
 
@@ -50,6 +55,23 @@ async def test_register_verify_log_in_change_refresh_log_out(client: AsyncClient
 
 async def _succeeded(email: str) -> bool:
     return [task.status for task in await tasks_of(email)] == ["succeeded"]
+
+
+async def test_each_task_logs_its_own_id(worker: Worker) -> None:
+    nobody = uuid4()
+    async with new_session() as db:  # more than the worker has processes: one of them runs several
+        made = [await tasks.enqueue(db, TaskType.welcome_email, user_id=nobody) for _ in range(5)]
+        await db.commit()
+    ids = {str(task.id) for task in made}
+
+    async def all_ended() -> bool:
+        async with new_session(read_only=True) as db:
+            found = [await rows.get(db, task.id) for task in made]
+        return all(task and task.status == "succeeded" for task in found)
+
+    await eventually(all_ended)
+    finished = [json.loads(line) for line in worker.worker.output().splitlines() if '"task_finished"' in line]
+    assert {line["task_id"] for line in finished} >= ids
 
 
 async def test_no_connection_is_held_while_a_hash_runs(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
