@@ -9,12 +9,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.api.strict import check_encoding
-from app.core.errors import AppError, RateLimited, UnsupportedMediaType
+from app.api.strict import FORM as FORM_TYPE
+from app.api.strict import IS_FORM, check_encoding, check_type
+from app.core.errors import AppError, RateLimited
 from app.schemas.auth import TokenPair, UserLogin
 from app.services import accounts, refresh
 
-FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_FIELDS = 32
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 512}
@@ -60,8 +60,7 @@ async def token_form(request: Request) -> dict[str, str] | None:
         UnsupportedMediaType: it is no form, or encoded.
     """
     check_encoding(request)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
-        raise UnsupportedMediaType
+    check_type(request, IS_FORM)
     try:
         text = (await request.body()).decode("ascii")
         pairs = parse_qsl(

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote_from_bytes
 import jiter
 from fastapi import APIRouter, Request, params
 from fastapi.routing import APIRoute
+from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
 from app.api import idempotency
@@ -18,8 +19,9 @@ CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 MAX_DEPTH = 32
 MAX_FIELDS = 100
 FORM = "application/x-www-form-urlencoded"
-_JSON = re.compile(r"application/(?:[\w.!#$&^-]+\+)?json")
-_FORM = re.compile(re.escape(FORM))
+IS_FORM = re.compile(re.escape(FORM))
+_NAME = r"[a-z0-9!#$&^_.+-]+"  # RFC 6838, section 4.2
+_JSON = re.compile(rf"application/json|{_NAME}/{_NAME}\+json")
 _CHARSETS = ("utf-8", "us-ascii")
 _PLACE = re.compile(r" at line \d+ column \d+$")
 _ASCII = bytes(range(128)).decode("ascii")
@@ -83,6 +85,9 @@ async def read_json(request: Request) -> None:
     if body:
         check_type(request, _JSON)
         request._json = parse(body)
+        # FastAPI knows JSON by `application/…` alone.
+        request._headers = MutableHeaders(raw=[*request.headers.raw])
+        request._headers["content-type"] = "application/json"
 
 
 async def read_nothing(request: Request) -> None:
@@ -104,7 +109,7 @@ async def read_form(request: Request) -> None:
     check_encoding(request)
     if not body:
         return
-    check_type(request, _FORM)
+    check_type(request, IS_FORM)
     # A browser encodes every byte; curl sends UTF-8 as it is. Both mean the same.
     request._body = quote_from_bytes(body, safe=_ASCII).encode()
     try:

@@ -43,6 +43,9 @@ async def test_a_body_that_is_not_strict_json_is_422(client: AsyncClient, body, 
         {"content-type": "application/x-www-form-urlencoded"},
         {"content-type": "application/json; charset=utf-16"},
         {"content-type": "application/jsonx"},
+        {"content-type": "application/+json"},
+        {"content-type": "text/json"},
+        {"content-type": "+json"},
         {"content-type": "application/json, text/html"},
         {"content-type": ""},
         {},
@@ -56,7 +59,13 @@ async def test_a_body_of_another_type_or_encoding_is_415(client: AsyncClient, he
 
 @pytest.mark.parametrize(
     "kind",
-    ["application/json", "Application/JSON", 'application/json; charset="UTF-8"', "application/merge-patch+json"],
+    [
+        "application/json",
+        "Application/JSON",
+        'application/json; charset="UTF-8"',
+        "application/merge-patch+json",
+        "image/svg+json",
+    ],
 )
 async def test_every_kind_of_json_is_read(client: AsyncClient, kind):
     assert problem(await client.post(LOGIN, content=GOOD, headers={"content-type": kind})) == (

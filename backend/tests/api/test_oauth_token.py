@@ -55,3 +55,24 @@ async def test_a_malformed_form_is_an_invalid_request(client: AsyncClient, body:
 
 async def test_json_is_no_form(client: AsyncClient) -> None:
     assert problem(await client.post(TOKEN, json={"grant_type": "password"})) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {**FORM, "Content-Encoding": "gzip"},
+        {**FORM, "Content-Encoding": "identity"},
+        {"Content-Type": f"{FORM['Content-Type']}; charset=utf-16"},
+        {"Content-Type": f"{FORM['Content-Type']}; charset=iso-8859-1"},
+    ],
+)
+@pytest.mark.parametrize("path", ["token", "revoke"])
+async def test_a_form_in_another_encoding_is_not_read(client: AsyncClient, path: str, headers: dict[str, str]) -> None:
+    answer = await client.post(f"{V1}/auth/{path}", content=b"grant_type=password&token=x", headers=headers)
+    assert problem(answer) == (415, "unsupported_media_type")
+
+
+async def test_a_form_may_say_that_it_is_utf_8(client: AsyncClient) -> None:
+    headers = {"Content-Type": f'{FORM["Content-Type"]}; charset="UTF-8"'}
+    answer = await client.post(TOKEN, content=b"grant_type=magic", headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_grant_type")
