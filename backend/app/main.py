@@ -1,5 +1,6 @@
 """The application: what is served where, and what starts and ends with the process."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from app.api.api import api_router
 from app.api.endpoints import pages, well_known
 from app.api.middleware import Edge
 from app.api.v2.api import api_router as api_router_v2
-from app.core import background, db, logging, redis, security
+from app.core import background, db, logging, redis, secret_check, security
 from app.core.config import Environment, settings
 from app.services import health, limits
 
@@ -25,8 +26,10 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     security.start_secrets()
     health.draining(False)
     limits.start()
+    comparing = asyncio.create_task(secret_check.watch())
     yield
     health.draining(True)
+    comparing.cancel()
     await limits.stop()
     await background.finish()
     await redis.close()

@@ -93,6 +93,38 @@ cli.add_command(users.users)
 cli.add_command(audit.audit)
 
 
+@cli.group(cls=Group)
+def keys() -> None:
+    """Look after the keys that sign access tokens, and the secret that they are derived from."""
+
+
+@keys.command("list", epilog=reads(*DATABASE, *SECRETS, *OF_ALL))
+def list_keys() -> None:
+    """Print every key in use: its number, its name (`kid`), and what it does."""
+    from app.cli import signing
+
+    for number, kid, state in signing.listing():
+        click.echo(f"{number}  {kid}  {state}")
+
+
+@keys.command(epilog=reads(*DATABASE, *SECRETS, *OF_ALL))
+@click.option("--now", is_flag=True, help="Do not wait until every client has fetched the next key's public half.")
+def rotate(now: bool) -> None:
+    """Have the next key sign. Nobody is signed out: the key before verifies until its last token has expired."""
+    from app.cli import signing
+
+    click.echo(f"{signing.rotate(at_once=now)} signs from now on")
+
+
+@keys.command(epilog=reads(*DATABASE, *SECRETS, *OF_ALL))
+def adopt_secret() -> None:
+    """Accept a new SECRET_KEY. Everybody has to sign in again, and every mailed link is void."""
+    from app.cli import signing
+
+    since = "from now on" if signing.adopt_secret() else "already"
+    click.echo(f"SECRET_KEY is the installation's {since}")
+
+
 @cli.command(epilog=reads("ENVIRONMENT", "DATA_DIR"))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(yes: bool) -> None:

@@ -1,5 +1,6 @@
 """The API's processes: one, or several that share a socket and a folder of metrics."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -17,7 +18,9 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.importer import import_from_string
 from uvicorn.supervisors import Multiprocess
 
+from app.core import secret_check
 from app.core.config import settings
+from app.core.db import dispose
 from app.core.logging import set_up
 from app.core.process import die_with_parent, listen
 from app.services import health
@@ -29,12 +32,13 @@ def serve(*, workers: int, host: str | None, port: int | None, fd: int | None) -
     """Answer until SIGTERM or SIGINT.
 
     Raises:
-        CannotRun: the port is taken.
+        CannotRun: the port is taken, or SECRET_KEY is not the installation's.
         ClickException: the application does not start.
     """
     set_up("api")
     if not settings.rate_limit_processes:
         os.environ["RATE_LIMIT_PROCESSES"] = str(workers)  # each of them reads it
+    asyncio.run(_compare_secrets())
     config = uvicorn.Config(
         "app.cli.serving:application",
         factory=True,
@@ -58,6 +62,13 @@ def serve(*, workers: int, host: str | None, port: int | None, fd: int | None) -
             _run_one(uvicorn.Server(config), sock)
         else:
             _run_several(config, sock)
+
+
+async def _compare_secrets() -> None:
+    try:
+        await secret_check.compare_if_possible()
+    finally:
+        await dispose()
 
 
 def application() -> Any:

@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
 from uuid import UUID
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import GuestProtocol, OKPKey
@@ -21,14 +19,17 @@ from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from app.core import signing_keys
 from app.core.clock import utc_now
 from app.core.config import settings
 from app.core.errors import InvalidAccessToken
-from app.core.secrets import derive_key, start_secrets
+from app.core.secrets import start_secrets
+from app.core.signing_keys import ALGORITHM, jwks
 from app.core.sql import new_id
 
 __all__ = [
     "AccessClaims",
+    "UnknownKey",
     "hash_password",
     "issue_access_token",
     "jwks",
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 ACCESS_TOKEN_LIFE = timedelta(minutes=15)
-ALGORITHM = "EdDSA"
 MAX_TOKEN_LENGTH = 4096  # characters; ours have about 500
 MAX_VERIFIED = 10_000  # tokens remembered as verified, about 3 MB
 
@@ -83,6 +83,14 @@ def _dummy_hash() -> str:
 # --- access tokens --------------------------------------------------------------------------------------------------
 
 
+class UnknownKey(InvalidAccessToken):
+    """The token names a key that this process does not know. It may be one that signs since a moment elsewhere."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__()
+        self.kid = kid
+
+
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
     """What a verified access token says. It says nothing about whether its session still lives."""
@@ -92,27 +100,11 @@ class AccessClaims:
     expires_at: datetime
 
 
-@lru_cache(maxsize=1)
-def _signing_keys() -> dict[str, OKPKey]:
-    """By `kid`: the key that signs, then the one that will sign next. Both are derived from the root by number."""
-    keys: dict[str, OKPKey] = {}
-    for number in (1, 2):
-        private = Ed25519PrivateKey.from_private_bytes(derive_key(f"access-token/{number}"))
-        key = OKPKey.import_key(private, {"use": "sig", "alg": ALGORITHM})
-        keys[key.thumbprint()] = key
-    return keys
-
-
-def jwks() -> dict[str, Any]:
-    """The public halves, as a JSON Web Key Set (RFC 7517)."""
-    return {"keys": [{**key.as_dict(private=False), "kid": kid} for kid, key in _signing_keys().items()]}
-
-
 def issue_access_token(user_id: UUID, session_id: UUID, *, until: datetime) -> tuple[str, int]:
     """A signed token and the seconds that it lives: 15 minutes, but not past its session's end."""
     now = utc_now()
     life = max(1, min(int(ACCESS_TOKEN_LIFE.total_seconds()), int((until - now).total_seconds())))
-    kid, key = next(iter(_signing_keys().items()))
+    kid, key = signing_keys.signing()
     issued = int(now.timestamp())
     claims = {
         "iss": settings.public_url,
@@ -132,26 +124,30 @@ def read_access_token(token: str, *, even_expired: bool = False) -> AccessClaims
 
     Raises:
         InvalidAccessToken: malformed, of another type, issuer or audience, signed by another key, or expired.
+        UnknownKey: this process has no key of that name.
     """
     if len(token) > MAX_TOKEN_LENGTH:
         raise InvalidAccessToken
     digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-    claims = _verified.get(digest)
-    if claims is None:
-        claims = _verify_token(token)
+    known = _verified.get(digest)
+    if known is None:
+        known = _verify_token(token)
         if len(_verified) >= MAX_VERIFIED:
             _verified.pop(next(iter(_verified)))
-        _verified[digest] = claims
+        _verified[digest] = known
+    kid, claims = known
+    _key_named(kid)
     if claims.expires_at <= utc_now() and not even_expired:
         raise InvalidAccessToken("The access token has expired.")
     return claims
 
 
-_verified: dict[bytes, AccessClaims] = {}
-"""Tokens whose signature was checked, by digest: a signature stays right, and expiry is looked at on each use."""
+_verified: dict[bytes, tuple[str, AccessClaims]] = {}
+"""Tokens whose signature was checked, by digest, with the key's name: a signature stays right; that the key still
+verifies and that the token has not expired is looked at on each use."""
 
 
-def _verify_token(token: str) -> AccessClaims:
+def _verify_token(token: str) -> tuple[str, AccessClaims]:
     try:
         with _quietly():
             read = jwt.decode(token, _key_of, algorithms=[ALGORITHM])
@@ -160,14 +156,22 @@ def _verify_token(token: str) -> AccessClaims:
         said = read.claims
         if said["iss"] != settings.public_url or said["aud"] != settings.public_url:
             raise InvalidAccessToken
-        return AccessClaims(UUID(said["sub"]), UUID(said["sid"]), datetime.fromtimestamp(said["exp"], UTC))
+        claims = AccessClaims(UUID(said["sub"]), UUID(said["sid"]), datetime.fromtimestamp(said["exp"], UTC))
+        return str(read.header["kid"]), claims
     except (JoseError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidAccessToken from error
 
 
 def _key_of(token: GuestProtocol) -> OKPKey:
     """Our own key by its `kid`; what a header says of other keys (jwk, jku, x5u) is never looked at."""
-    return _signing_keys()[str(token.headers().get("kid"))]
+    return _key_named(str(token.headers().get("kid")))
+
+
+def _key_named(kid: str) -> OKPKey:
+    try:
+        return signing_keys.verifying(kid)
+    except KeyError:
+        raise UnknownKey(kid) from None
 
 
 @contextmanager

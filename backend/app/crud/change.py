@@ -13,7 +13,7 @@ from app.core.clock import utc_now
 from app.core.sql import is_sqlite, transaction_id
 from app.models.change import Change
 
-USER, SESSION = "user", "session"
+USER, SESSION, SIGNING = "user", "session", "signing"
 
 
 @dataclass(frozen=True, slots=True)

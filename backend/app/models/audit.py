@@ -30,6 +30,8 @@ class Action(StrEnum):
     session_ended = "session_ended"
     session_reauthenticated = "session_reauthenticated"
     session_replayed = "session_replayed"
+    signing_key_rotated = "signing_key_rotated"
+    root_key_adopted = "root_key_adopted"
     export_requested = "export_requested"
 
 

@@ -5,7 +5,7 @@ from sqlalchemy import CheckConstraint
 from sqlmodel import Field, SQLModel
 
 from app.core.sql import UTCDateTime, new_id
-from app.models import base  # noqa: F401 - the naming convention must stand before the first table
+from app.models.base import JSON_TYPE
 
 
 class Installation(SQLModel, table=True):
@@ -19,6 +19,8 @@ class Installation(SQLModel, table=True):
     signing_number: int = 1
     """Which derived key signs access tokens; the next number's is published beside it."""
     signing_since: datetime | None = Field(default=None, sa_type=UTCDateTime)
-    """Since when; the key before it verifies for as long as its tokens live."""
+    """Since when."""
+    signing_retired: dict[str, str] = Field(default_factory=dict, sa_type=JSON_TYPE, nullable=False)
+    """Keys that have signed, by number, and until when (RFC 3339) each verifies."""
     secret_check: str | None = Field(default=None, max_length=64)
     """A digest under a key derived from SECRET_KEY: a process with another secret is told so."""

@@ -1,9 +1,10 @@
 """Who is asking: from an access token to the account behind it, as it is now."""
 
 from app.core.errors import InvalidAccessToken, SessionRevoked
-from app.core.security import read_access_token
+from app.core.security import AccessClaims, UnknownKey, read_access_token
 from app.crud import principal
 from app.schemas.principal import Principal
+from app.services import key_ring
 
 
 async def identify(access_token: str) -> Principal:
@@ -13,10 +14,28 @@ async def identify(access_token: str) -> Principal:
         InvalidAccessToken: the token is not valid, or its account is gone or disabled.
         SessionRevoked: its session has ended.
     """
-    claims = read_access_token(access_token)
+    claims = await claims_of(access_token)
     found = await principal.load(claims.session_id)
     if found is None or found.id != claims.user_id or not found.is_active:
         raise InvalidAccessToken
     if found.revoked_at is not None:
         raise SessionRevoked
     return found
+
+
+async def claims_of(access_token: str, *, even_expired: bool = False) -> AccessClaims:
+    """What a token says that we signed, whichever of our processes did, and since whenever.
+
+    Raises:
+        InvalidAccessToken: it is not valid.
+    """
+    await key_ring.before_verifying()
+    try:
+        return read_access_token(access_token, even_expired=even_expired)
+    except UnknownKey as unknown:
+        if not await key_ring.may_have_turned(unknown.kid):
+            raise InvalidAccessToken from None
+    try:
+        return read_access_token(access_token, even_expired=even_expired)
+    except UnknownKey:
+        raise InvalidAccessToken from None

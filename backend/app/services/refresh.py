@@ -15,7 +15,7 @@ from app.models.audit import Action
 from app.models.user import User
 from app.models.user_session import UserSession
 from app.schemas.auth import TokenPair
-from app.services import audit, mailing, sessions, tokens
+from app.services import audit, key_ring, mailing, sessions, tokens
 from app.services.mailing import Notice
 
 GRACE = timedelta(seconds=10)  # two tabs, or an answer that was lost: the token before the current one still answers
@@ -32,6 +32,7 @@ async def refresh(db: AsyncSession, presented: str) -> TokenPair:
         RefreshTokenReused: it was spent before, so somebody else may hold it: the session ends.
     """
     token, session, user = await look_up(db, presented)
+    await key_ring.before_signing(db)
     now = utc_now()
     if session.revoked_at is not None or not user.is_active:
         raise SessionRevoked

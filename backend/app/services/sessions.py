@@ -23,7 +23,7 @@ from app.schemas.auth import TokenPair
 from app.schemas.pages import Page, Window
 from app.schemas.principal import Principal
 from app.schemas.sessions import SessionResponse
-from app.services import audit, tokens
+from app.services import audit, key_ring, tokens
 
 IDLE = timedelta(days=14)
 ABSOLUTE = timedelta(days=60)
@@ -34,6 +34,7 @@ log = structlog.get_logger()
 
 async def open_session(db: AsyncSession, user: User) -> TokenPair:
     """Sign `user`, whose row is locked, in. Past SESSIONS_PER_USER the one that was used longest ago ends."""
+    await key_ring.before_signing(db)
     now, came = utc_now(), origin.get()
     session = UserSession(
         id=new_id(),

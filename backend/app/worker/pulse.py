@@ -10,9 +10,10 @@ from uuid import UUID
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core import redis
+from app.core import redis, secret_check
 from app.core.config import settings
 from app.core.db import build_engine, dispose
+from app.core.process import CannotRun
 from app.core.sql import new_id
 from app.crud import heartbeat
 from app.crud.task import RENEW_EVERY
@@ -91,11 +92,17 @@ def _at_once(work: Callable[[AsyncSession], Awaitable[None]]) -> None:
 
 
 def wait_for_prefix() -> str:
-    """The Redis prefix of this installation, as soon as the database can tell it."""
+    """The Redis prefix of this installation, as soon as the database can tell it.
+
+    Raises:
+        CannotRun: SECRET_KEY is not the installation's.
+    """
     said = False
     while True:
         try:
             return asyncio.run(_prefix())
+        except CannotRun:
+            raise
         except Exception as error:  # noqa: BLE001 - away, or not migrated yet: this process has nothing to do before it is there
             if not said:
                 log.warning("database_awaited", error=type(error).__name__)
@@ -105,6 +112,7 @@ def wait_for_prefix() -> str:
 
 async def _prefix() -> str:
     try:
+        await secret_check.compare()
         return await redis.prefix()
     finally:
         await dispose()

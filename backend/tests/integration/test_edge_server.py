@@ -22,7 +22,6 @@ PRODUCTION = {
     "ENVIRONMENT": "production",
     "ALLOW_SQLITE_IN_PRODUCTION": "true",
     "PUBLIC_URL": PUBLIC,
-    "SECRET_KEY": secrets.token_urlsafe(48),
     "MAIL_FROM": "service@example.com",
     "SMTP_URL": "smtp://127.0.0.1:1",
     "ALLOWED_HOSTS": "127.0.0.1",

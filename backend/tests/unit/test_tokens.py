@@ -9,7 +9,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, OKPKey
 
-from app.core import security
+from app.core import security, signing_keys
 from app.core.clock import utc_now
 from app.core.config import settings
 from app.core.errors import InvalidAccessToken
@@ -32,7 +32,7 @@ def parts(token: str) -> tuple[dict, dict]:
 
 def signed(header: dict | None = None, claims: dict | None = None, key: OKPKey | None = None) -> str:
     """A token like ours but for what is given, signed by the key that signs unless another is given."""
-    ours = next(iter(security._signing_keys().values()))
+    ours = signing_keys.signing()[1]
     old_header, old_claims = parts(issue())
     with security._quietly():
         return jwt.encode(

@@ -26,7 +26,6 @@ from app.core.errors import (
     ValidationFailed,
     WrongPassword,
 )
-from app.core.security import read_access_token
 from app.models.user import User
 from app.schemas.auth import (
     AccessToken,
@@ -37,7 +36,7 @@ from app.schemas.auth import (
     UserLogin,
 )
 from app.schemas.users import RegistrationPending, UserCreate, UserResponse
-from app.services import accounts, refresh, sessions
+from app.services import access, accounts, refresh, sessions
 
 router = StrictRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
@@ -133,7 +132,7 @@ async def _log_out(db: DB, bearer: str | None, presented: str | None, place: str
         _, session, user = await refresh.look_up(db, presented)
         named.add((user.id, session.id))
     if bearer:
-        claims = read_access_token(bearer, even_expired=bool(presented))
+        claims = await access.claims_of(bearer, even_expired=bool(presented))
         named.add((claims.user_id, claims.session_id))
     if len(named) > 1:
         raise ValidationFailed.at(place, "session_mismatch", "The two tokens belong to different sessions.")

@@ -14,6 +14,7 @@ from app.core.config import settings
 from app.core.errors import NotFound
 from app.core.security import jwks
 from app.schemas.base import rfc3339
+from app.services import key_ring
 
 SHORT = "public, max-age=300"
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "It is what If-None-Match names"}}
@@ -25,6 +26,7 @@ router = StrictRouter(prefix="/.well-known")
 @router.get("/jwks.json", tags=["auth"], responses=UNCHANGED)
 async def read_jwks(request: Request) -> dict[str, Any]:
     """The public keys that sign access tokens (RFC 7517). The next key stands here before it signs."""
+    await key_ring.before_publishing()
     return conditional(request, to_json(jwks()), "application/json", SHORT)  # type: ignore[return-value]  # the annotation is for the documentation
 
 

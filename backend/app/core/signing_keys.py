@@ -1,0 +1,82 @@
+"""The keys that sign access tokens: Ed25519, derived from the root secret by number, one after the other.
+
+One number signs. The next one is published before it signs, and verifies, since another process may sign with it
+already. One that has signed goes on verifying until the last of its tokens has expired, and is published as long.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc.jwk import OKPKey
+
+from app.core.clock import utc_now
+from app.core.secrets import derive_key
+
+ALGORITHM = "EdDSA"
+AHEAD = 8  # numbers after the next one that are recognised as ours although this process has not heard of them
+
+
+@lru_cache(maxsize=64)
+def key_of(number: int) -> tuple[str, OKPKey]:
+    """The key of this number, under its `kid`: its thumbprint (RFC 7638)."""
+    private = Ed25519PrivateKey.from_private_bytes(derive_key(f"access-token/{number}"))
+    key = OKPKey.import_key(private, {"use": "sig", "alg": ALGORITHM})
+    return key.thumbprint(), key
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Which numbers are in use."""
+
+    number: int = 1
+    """The one that signs."""
+    retired: Mapping[int, datetime] = field(default_factory=dict)
+    """Those that have signed, and until when each verifies."""
+
+    def verifying(self) -> list[int]:
+        """The numbers that verify now: the one that signs, the next, then those that are not forgotten yet."""
+        now = utc_now()
+        return [self.number, self.number + 1, *(number for number, until in self.retired.items() if now < until)]
+
+
+_ring = Ring()
+
+
+def use(ring: Ring) -> None:
+    """Go by `ring` from now on in this process."""
+    global _ring
+    _ring = ring
+
+
+def signing() -> tuple[str, OKPKey]:
+    """The `kid` and key that sign."""
+    return key_of(_ring.number)
+
+
+def verifying(kid: str) -> OKPKey:
+    """Our own key of that name.
+
+    Raises:
+        KeyError: we have none, or none any more.
+    """
+    for number in _ring.verifying():
+        name, key = key_of(number)
+        if name == kid:
+            return key
+    raise KeyError(kid)
+
+
+def is_to_come(kid: str) -> bool:
+    """Whether the name is of a number after those that this process knows of: the ring has turned elsewhere."""
+    following = range(_ring.number + 2, _ring.number + 2 + AHEAD)
+    return any(key_of(number)[0] == kid for number in following)
+
+
+def jwks() -> dict[str, Any]:
+    """The public halves of all that verify, as a JSON Web Key Set (RFC 7517)."""
+    keys = [key_of(number) for number in _ring.verifying()]
+    return {"keys": [{**key.as_dict(private=False), "kid": kid} for kid, key in keys]}
