@@ -2,11 +2,11 @@
 
 import re
 import unicodedata
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.core.config import settings
@@ -17,20 +17,40 @@ FORBIDDEN_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u20
 """Control characters and those that turn the direction of what follows."""
 
 
+WRITTEN_TOGETHER = (
+    {"LATIN", "CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"},
+    {"LATIN", "CJK", "HANGUL"},
+    {"LATIN", "CJK", "BOPOMOFO"},
+)
+"""Scripts of one language. Source: Unicode Technical Standard 39, section 5.2, "Highly Restrictive"."""
+
+
 def canonical_email(email: str) -> str:
     """The one form under which an address is stored and found: NFKC, lower-case, its host as IDNA.
 
-    Full-width letters and ligatures fold into plain ones, so that they cannot make a second account.
+    Full-width letters and ligatures fold into plain ones, so that they cannot make a second account. What folds no
+    further is not made another address: mail goes where it was said to go. Before the @ stands ASCII, since many mail
+    servers take nothing else; a host that mixes scripts is taken for a look-alike of another.
 
     Raises:
         ValueError: this is no address, or it carries a display name.
     """
-    folded = unicodedata.normalize("NFKC", email.strip()).casefold()
+    folded = unicodedata.normalize("NFKC", email.strip()).lower()
     try:
-        checked = validate_email(folded, check_deliverability=False, test_environment=not settings.is_production)
+        checked = validate_email(
+            folded, check_deliverability=False, allow_smtputf8=False, test_environment=not settings.is_production
+        )
     except EmailNotValidError as error:
         raise ValueError("not an email address") from error
+    if any(_mixes_scripts(label) for label in checked.domain.split(".")):
+        raise ValueError("not an email address: its host mixes scripts")
     return f"{checked.local_part}@{checked.ascii_domain}".lower()
+
+
+def _mixes_scripts(label: str) -> bool:
+    """Whether letters of several scripts stand in one label, other than those that are written together."""
+    scripts = {unicodedata.name(letter, "UNKNOWN").split()[0] for letter in label if letter.isalpha()}
+    return len(scripts) > 1 and not any(scripts <= together for together in WRITTEN_TOGETHER)
 
 
 def _email(value: str) -> str:
@@ -46,6 +66,11 @@ def _name(value: str) -> str:
     return value
 
 
+def _nfc(value: Any) -> Any:
+    """A password as it is counted and hashed, whatever keyboard it was typed on."""
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
+
+
 Email = Annotated[
     str,
     Field(max_length=320),
@@ -55,9 +80,12 @@ Email = Annotated[
 FullName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_name)]
 NewPassword = Annotated[
     str,
+    BeforeValidator(_nfc),
     Field(min_length=settings.password_min_length, max_length=PASSWORD_MAX, json_schema_extra={"format": "password"}),
 ]
-Password = Annotated[str, Field(min_length=1, max_length=PASSWORD_MAX, json_schema_extra={"format": "password"})]
+Password = Annotated[
+    str, BeforeValidator(_nfc), Field(min_length=1, max_length=PASSWORD_MAX, json_schema_extra={"format": "password"})
+]
 
 
 class UserCreate(Input):

@@ -1,5 +1,6 @@
 import asyncio
 import re
+import unicodedata
 from datetime import timedelta
 
 import pytest
@@ -232,3 +233,15 @@ async def test_an_unknown_email_costs_the_same_one_hash(client: AsyncClient, mon
     assert (wrong.status_code, unknown.status_code) == (401, 401)
     assert len(verified) == 2
     assert len({stored.rsplit("$", 2)[0] for stored in verified}) == 1, "other parameters take another time"
+
+
+async def test_a_password_is_counted_as_it_is_hashed(client: AsyncClient) -> None:
+    """120 characters, which some keyboards send as 140: one is the other, at registration and at sign-in."""
+    composed = "plum-otter-42-" + "q7zK" * 21 + "ệ" * 20 + "xy"
+    assert (len(composed), len(unicodedata.normalize("NFD", composed))) == (120, 160)
+    account = Account(client, password=composed)
+    assert (await account.register()).status_code == 201
+    account.password = unicodedata.normalize("NFD", composed)
+    assert (await account.login()).status_code == 200
+    short = Account(client, password="e\u0301" * 7)
+    assert problem(await short.register()) == (422, "validation_failed")

@@ -16,7 +16,8 @@ from app.schemas.users import canonical_email
         ("ﬁona@example.com", "fiona@example.com"),  # a ligature
         ("ada@bücher.example", "ada@xn--bcher-kva.example"),
         ("STRASSE@example.com", "strasse@example.com"),
-        ("straße@example.com", "strasse@example.com"),
+        ("ada@straße.example", "ada@xn--strae-oqa.example"),  # another host than strasse.example
+        ("ada@例え.example", "ada@xn--r8jz45g.example"),
     ],
 )
 def test_an_address_has_one_form(written: str, stored: str) -> None:
@@ -42,6 +43,12 @@ def test_an_address_has_one_form(written: str, stored: str) -> None:
         '"a b"@example.com',
         "ada@example..com",
         ".ada@example.com",
+        "straße@example.com",  # before the @ it must be ASCII: the mail would go elsewhere, or nowhere
+        "ünï@example.com",
+        "ada@еxample.com",  # a Cyrillic letter among Latin ones
+        "ada@exam\u200dple.com",
+        "ada@example.com.",
+        "ada@xn--.example",
     ],
 )
 def test_what_is_no_address_is_refused(written: str) -> None:
