@@ -17,7 +17,7 @@ from app.models import UserSession
 from tests.collisions import collide
 from tests.faults.stack import rounds
 from tests.fixtures import Clock, NewClient
-from tests.flows import V1, Account, problem, signed_in
+from tests.flows import PASSWORD, V1, Account, problem, signed_in
 from tests.stack import Server
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("clean")]
@@ -76,6 +76,11 @@ async def revoke_others(race: Race) -> Response:
     return await race.other.client.delete(SESSIONS, headers=race.other.bearer)
 
 
+async def change_password(race: Race) -> Response:
+    sent = {"current_password": PASSWORD, "new_password": "copper-heron-73-saddle"}
+    return await race.other.client.post(f"{V1}/users/me/password", json=sent, headers=race.other.bearer)
+
+
 async def delete_account(race: Race) -> Response:
     return await race.other.client.delete(f"{V1}/users/me", headers=race.other.bearer)
 
@@ -85,14 +90,15 @@ ENDS: list[Callable[[Race], Awaitable[Response]]] = [
     log_out_by_refresh_token,
     revoke,
     revoke_others,
+    change_password,
     delete_account,
 ]
 
 
 async def assert_nothing_is_usable(race: Race, answers: list[Response]) -> None:
-    """Neither the pair that was raced with nor any that a refresh got meanwhile."""
-    pairs = [race.raced.pair, *(answer.json() for answer in answers if answer.status_code == 200)]
-    for pair in pairs:
+    """Neither the pair that was raced with nor the last ones that a refresh got meanwhile."""
+    pairs = [answer.json() for answer in answers if answer.status_code == 200]
+    for pair in [*reversed(pairs[-5:]), race.raced.pair]:
         left = Account(race.raced.client, pair=pair)
         assert (await left.me()).status_code == 401
         assert (await left.refresh()).status_code == 401
@@ -114,6 +120,26 @@ async def test_a_refresh_that_races_an_end_leaves_nothing_alive(client: AsyncCli
         assert {answer.status_code for answer in refreshed} <= {200, 401}
         await assert_nothing_is_usable(race, refreshed)
     print(f"refreshes={dict(told)}")
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+async def test_who_refreshes_on_and_on_is_out_with_the_end(client: AsyncClient, end) -> None:
+    told: Counter[int] = Counter()
+
+    async def refresh_on(account: Account) -> list[Response]:
+        answers = [await account.refresh()]
+        while answers[-1].status_code == 200:
+            answers.append(await account.refresh(answers[-1].json()["refresh_token"]))
+        return answers
+
+    for _ in range(rounds(200, 10)):
+        race = await Race.begin(client)
+        answers, ended = await asyncio.gather(refresh_on(race.raced), end(race))
+        assert ended.status_code == 204
+        assert answers[-1].status_code == 401
+        told[len(answers) - 1] += 1
+        await assert_nothing_is_usable(race, answers)
+    print(f"refreshes before the end={dict(sorted(told.items()))}")
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
