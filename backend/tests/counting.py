@@ -1,0 +1,50 @@
+"""What a request costs: the statements that reach the database, and the Argon2 computations."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+from sqlalchemy import event
+
+from app.core import security
+from app.core.db import engine
+
+
+@dataclass
+class Work:
+    statements: list[str] = field(default_factory=list)
+    """The first words of each: what is done to which table."""
+    hashes: list[str] = field(default_factory=list)
+    """`hash` or `verify`, with the parameters that its time depends on."""
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
+    """Count what this process does inside the block."""
+    work = Work()
+
+    class Counting(Argon2Hasher):
+        def hash(self, password: Any, *, salt: bytes | None = None) -> str:
+            made = super().hash(password, salt=salt)
+            work.hashes.append("hash " + made.rsplit("$", 2)[0])
+            return made
+
+        def verify(self, password: Any, hash: Any) -> bool:  # noqa: A002 - the library's name
+            work.hashes.append("verify " + str(hash).rsplit("$", 2)[0])
+            return super().verify(password, hash)
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        work.statements.append(" ".join(statement.split()[:4]))
+
+    event.listen(engine().sync_engine, "before_cursor_execute", note)
+    try:
+        with monkeypatch.context() as patched:
+            hasher = Counting(memory_cost=19_456, time_cost=2, parallelism=1)
+            patched.setattr(security, "_hasher", PasswordHash((hasher,)))
+            yield work
+    finally:
+        event.remove(engine().sync_engine, "before_cursor_execute", note)
