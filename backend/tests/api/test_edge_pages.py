@@ -10,7 +10,9 @@ from app.core.errors import catalogue
 OURS = re.compile(r'(?:href|src|spec-url)="([^"]*)"')
 
 
-@pytest.mark.parametrize("page", ["/docs", "/redoc", "/account/verify?token=x", "/problems", "/problems/email_taken"])
+@pytest.mark.parametrize(
+    "page", ["/docs", "/redoc", "/account/verify?token=x", "/account/forgot", "/problems", "/problems/email_taken"]
+)
 async def test_a_page_has_everything_from_here_and_no_script_inside(client: AsyncClient, page):
     answer = await client.get(page)
     assert answer.status_code == 200
@@ -34,6 +36,7 @@ async def test_a_page_has_everything_from_here_and_no_script_inside(client: Asyn
         ("/docs/favicon.png", "image/png"),
         ("/redoc/redoc.standalone.js", "javascript"),
         ("/account/verify.js", "javascript"),
+        ("/account/forgot.js", "javascript"),
         ("/account/page.css", "text/css"),
     ],
 )

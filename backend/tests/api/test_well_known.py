@@ -93,7 +93,8 @@ async def test_revocation_takes_forms_alone(client: AsyncClient):
 async def test_password_managers_are_led_to_a_page_of_the_public_url(client: AsyncClient):
     answer = await client.get("/.well-known/change-password", headers={"Host": "localhost"})
     assert answer.status_code == 302
-    assert answer.headers["location"] == f"{settings.public_url}/account/reset"
+    assert answer.headers["location"] == f"{settings.public_url}/account/forgot"
+    assert (await client.get(answer.headers["location"])).status_code == 200
     missing = await client.get("/.well-known/resource-that-should-not-exist-whose-status-code-should-not-be-200")
     assert missing.status_code == 404
 

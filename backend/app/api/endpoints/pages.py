@@ -76,8 +76,15 @@ async def verify_page() -> HTMLResponse:
     return _page("verify", title="Confirm your email address", root="../")
 
 
+@router.api_route("/account/forgot", methods=["GET", "HEAD"], include_in_schema=False)
+async def forgot_page() -> HTMLResponse:
+    """Where a person without a link asks for one; password managers are led here."""
+    return _page("forgot", title="Set a new password", root="../")
+
+
 _serve(router, "/account/page.css", STATIC / "page.css", HOUR)
 _serve(router, "/account/verify.js", STATIC / "verify.js", HOUR)
+_serve(router, "/account/forgot.js", STATIC / "forgot.js", HOUR)
 
 
 # --- documentation --------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def _metadata() -> dict[str, Any]:
 @router.api_route("/change-password", methods=["GET", "HEAD"], include_in_schema=False)
 async def change_password() -> Response:
     """Where a password manager leads a person. Source: A Well-Known URL for Changing Passwords, W3C."""
-    return RedirectResponse(f"{settings.public_url}/account/reset", 302, {"Cache-Control": "no-store"})
+    return RedirectResponse(f"{settings.public_url}/account/forgot", 302, {"Cache-Control": "no-store"})
 
 
 @router.api_route("/security.txt", methods=["GET", "HEAD"], include_in_schema=False)
