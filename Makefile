@@ -7,7 +7,7 @@ SHELL := /bin/sh
 .PHONY: help dev test lint types format migrate reset up bench mutants test-faults image-test lock
 
 BIN := .venv/bin
-COVERAGE_FLOOR ?= 90
+COVERAGE_FLOOR ?= 95
 N ?= $(if $(T),0,2)
 
 help: ## List the verbs

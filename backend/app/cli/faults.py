@@ -1,6 +1,5 @@
 """How the commands fail: one line on standard error that says what to do, and an exit code."""
 
-import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -24,10 +23,9 @@ def reads(*variables: str) -> str:
 
 
 def run(command: click.Command) -> NoReturn:
-    """Run `command` on this process's arguments and exit."""
+    """Run `command` on this process's arguments and exit. That the reader of our output has gone, click sees to."""
     try:
         code = command.main(prog_name="neoforge", standalone_mode=False)
-        sys.stdout.flush()
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "neoforge"
         _fail(f"{error.format_message()} See `{where} --help`.", WRONG_USE)
@@ -35,9 +33,6 @@ def run(command: click.Command) -> NoReturn:
         _fail("stopped", FAILED)
     except click.ClickException as error:
         _fail(error.format_message(), FAILED)
-    except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
     except Exception as error:
         told = _expected(error)
         if told is None:

@@ -25,6 +25,7 @@ from tests.inbox import Inbox
 from tests.processes import end, free_port, launch
 from tests.services import BACKEND, Services
 from tests.stack import Process, Server
+from tests.unit.test_process import python
 from tests.waiting import eventually
 
 PASSWORD = secrets.token_urlsafe(16) + "@:/?"  # what a URL must have escaped
@@ -95,6 +96,13 @@ async def test_a_sentinel_that_does_not_know_the_name_is_redis_that_is_away(sent
     with pytest.raises(ours.Unreachable):
         await client.ping()
     await ours.close_client(client)
+
+
+def test_without_a_redis_it_says_what_to_do(tmp_path: Path) -> None:
+    ask = "from app.core.redis import redis_client\ntry: redis_client()\nexcept ConnectionError as error: print(error)"
+    told = python(ask, env={"REDIS_URL": "", "DATA_DIR": str(tmp_path)}).stdout
+    assert "REDIS_URL is not set" in told
+    assert "make dev" in told
 
 
 async def test_a_cluster_is_found_by_one_of_its_nodes(start: Start) -> None:
