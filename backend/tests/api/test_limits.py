@@ -162,3 +162,19 @@ async def test_refusals_are_counted_by_rule(server, new_client) -> None:
     for status in (422, 429):
         assert (await client.post(f"{V1}/auth/register", json={})).status_code == status
     assert 'rate_limit_refusals_total{rule="register"} 1.0' in (await client.get(f"{V1}/metrics")).text
+
+
+@pytest.mark.parametrize("path", ["/auth/password/forgot", "/auth/verify-email/resend"])
+async def test_an_address_is_written_to_three_times_an_hour_whoever_asks(server, new_client, path: str) -> None:
+    client = new_client((await server(**limited())).url)
+    known = await signed_in(client)
+    told = []
+    for email in (known.email, new_email()):
+        written = (email, email.upper(), email.replace("@", "＠"), f" {email} ", email)
+        for number, form in enumerate(written):
+            here = {"X-Forwarded-For": f"100.64.80.{number}"}
+            answer = await client.post(V1 + path, json={"email": form}, headers=here)
+            told.append((answer.status_code, answer.headers["ratelimit-policy"], answer.headers["ratelimit"][:13]))
+    assert told[:5] == told[5:]
+    assert [status for status, *_ in told[:5]] == [202, 202, 202, 429, 429]
+    assert "q=3;w=3600" in told[0][1]
