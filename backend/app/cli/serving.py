@@ -44,7 +44,7 @@ def serve(*, workers: int, host: str | None, port: int | None, fd: int | None) -
         factory=True,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http="app.api.protocol:Protocol",
         ws="none",
         lifespan="on",
         server_header=False,
@@ -120,9 +120,14 @@ def _run_several(config: uvicorn.Config, sock: socket.socket) -> None:
 
 
 class Processes(Multiprocess):
-    """Uvicorn's own, which also forgets the live gauges of processes that have ended."""
+    """Uvicorn's own, which also stops listening with its children, and forgets the live gauges of the ended."""
 
     _seen: frozenset[int | None] = frozenset()
+
+    def terminate_all(self) -> None:
+        super().terminate_all()
+        for sock in self.sockets:  # else new connections would wait here for an answer until the last child has ended
+            sock.close()
 
     def keep_subprocess_alive(self) -> None:
         super().keep_subprocess_alive()

@@ -223,3 +223,27 @@ async def test_a_server_that_is_told_to_stop_says_so_first_and_answers_meanwhile
         await eventually(not_ready)
         assert (await client.get(f"{V1}/config")).status_code == 200
     assert running.stop() == 0  # a second SIGTERM does not wait
+
+
+async def test_several_processes_that_stop_take_no_new_connections(server):
+    running = await server("--workers", "2")
+    parts = urlsplit(running.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(post("Content-Length: 2\r\nExpect: 100-continue\r\n"))  # open, since its body does not come
+    assert (await reader.readline()).split()[1] == b"100"
+    running.process.terminate()
+
+    async def refused() -> bool:
+        try:
+            _, other = await asyncio.open_connection(parts.hostname, parts.port)
+        except ConnectionRefusedError:
+            return True
+        other.close()
+        return False
+
+    await eventually(refused, within=10)
+    assert running.process.poll() is None, "it is still busy with the open request"
+    writer.write(b"{}")
+    assert b" 422 " in await reader.read()
+    writer.close()
+    assert running.process.wait(20) == 0
