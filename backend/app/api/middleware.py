@@ -37,9 +37,10 @@ if settings.is_production:
     _SECURITY.append((b"strict-transport-security", b"max-age=63072000; includeSubDomains"))  # two years
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+REPEATED = b"repeated, repeated"
 _WANTED = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"x-request-id", b"traceparent", b"origin", b"user-agent"}
-    | {b"access-control-request-method", b"access-control-request-headers"}
+    | {b"authorization", b"access-control-request-method", b"access-control-request-headers"}
 )
 
 log = structlog.get_logger()
@@ -74,9 +75,21 @@ class Edge:
             answer.raw_headers = cors.preflight(seen)
             await answer(scope, exchange.receive, exchange.send)
         elif b"content-length" in seen or b"transfer-encoding" in seen:
+            if seen.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+                raise BadRequest("Transfer-Encoding may be chunked, and nothing else")
             await self.app(scope, exchange.receive, exchange.send)
         else:
             await self.app(scope, exchange.raw_receive, exchange.send)
+
+
+class Refusing(Edge):
+    """Answers one error, whatever was asked: for what never becomes a request that an application could see."""
+
+    def __init__(self, error: AppError) -> None:
+        self._error = error
+
+    async def _answer(self, exchange: "Exchange") -> None:  # noqa: ARG002 - nothing in it matters
+        raise self._error
 
 
 class Exchange:
@@ -93,7 +106,7 @@ class Exchange:
         for name, value in scope["headers"]:
             if name in _WANTED:
                 # Twice is not once: a repeated Host or Content-Length is made one that no check lets pass.
-                self.seen[name] = b"repeated, repeated" if name in self.seen else value
+                self.seen[name] = REPEATED if name in self.seen else value
             elif name == b"x-forwarded-for":
                 forwarded.append(value)
         self._identify(forwarded)
@@ -122,6 +135,8 @@ class Exchange:
         if not host_is_known(self.seen.get(b"host", b"")):
             raise UnknownHost
         limits.admit(self.scope)
+        if self.seen.get(b"authorization") is REPEATED:
+            raise BadRequest("Authorization is there more than once")
         length = self.seen.get(b"content-length")
         if length is not None:
             if not length.isdigit():
@@ -161,6 +176,8 @@ class Exchange:
             ]
             if not any(name == _CSP[0] for name, _ in headers):
                 headers.append(_CSP)
+            if self.status in (204, 304):  # they have no content, of whatever type
+                headers = [header for header in headers if header[0] != b"content-type"]
             message = {**message, "headers": headers}
         await self._send(message)
 

@@ -11,6 +11,7 @@ from app.api.problems import PROBLEM_JSON, document
 from app.core.errors import (
     AppError,
     BadRequest,
+    HeadTooLarge,
     InternalError,
     InvalidAccessToken,
     NotAuthenticated,
@@ -27,8 +28,16 @@ from app.core.errors import (
     catalogue,
 )
 
-ALWAYS: tuple[type[AppError], ...] = (BadRequest, UnknownHost, ValidationFailed, InternalError, ServiceUnavailable)
-WITH_BODY: tuple[type[AppError], ...] = (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
+ALWAYS: tuple[type[AppError], ...] = (
+    BadRequest,
+    UnknownHost,
+    PayloadTooLarge,
+    HeadTooLarge,
+    ValidationFailed,
+    InternalError,
+    ServiceUnavailable,
+)
+WITH_BODY: tuple[type[AppError], ...] = (RequestTimeout, UnsupportedMediaType)
 WITH_TOKEN: tuple[type[AppError], ...] = (NotAuthenticated, InvalidAccessToken, SessionRevoked)
 WITH_PATH: tuple[type[AppError], ...] = (NotFound,)
 WITH_KEY: tuple[type[AppError], ...] = (RequestInProgress,)

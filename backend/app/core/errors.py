@@ -81,6 +81,15 @@ class PayloadTooLarge(AppError):
     status, code = 413, "payload_too_large"
 
 
+class HeadTooLarge(AppError):
+    """The request's head is too large: 64 KiB and 100 headers at most.
+
+    The request line, with the path and the query, counts too.
+    """
+
+    status, code = 431, "head_too_large"
+
+
 class UnsupportedMediaType(AppError):
     """The body's Content-Type or Content-Encoding is not one that this route reads.
 

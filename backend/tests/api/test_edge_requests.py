@@ -230,3 +230,23 @@ async def test_a_request_is_one_line_without_its_path_query_or_body(client: Asyn
 async def test_where_no_body_is_taken_none_is_let_pass(client: AsyncClient, method, path, body, headers, status):
     answer = await client.request(method, path, content=body, headers=headers)
     assert problem(answer)[0] == status
+
+
+async def test_two_authorizations_are_refused(account):
+    bearer = ("authorization", account.bearer["Authorization"])
+    answer = await account.client.get(f"{V1}/users/me", headers=[bearer, bearer])
+    assert problem(answer) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "identity", "xchunked", "chunked, chunked", ""])
+async def test_a_body_is_chunked_or_nothing_else(client: AsyncClient, coding):
+    answer = await client.post(LOGIN, content=GOOD, headers={**JSON, "transfer-encoding": coding})
+    assert problem(answer) == (400, "bad_request")
+
+
+async def test_an_answer_without_content_has_no_type(account):
+    empty = await account.logout()
+    assert (empty.status_code, "content-type" in empty.headers) == (204, False)
+    first = await account.client.get("/.well-known/jwks.json")
+    same = await account.client.get("/.well-known/jwks.json", headers={"if-none-match": first.headers["etag"]})
+    assert (same.status_code, "content-type" in same.headers) == (304, False)

@@ -101,6 +101,7 @@ async def refresh_tokens(
     status_code=204,
     dependencies=[limit("general")],
     responses=raises(NotAuthenticated, InvalidAccessToken, InvalidRefreshToken, CsrfFailed),
+    openapi_extra={"security": [{}]},  # a refresh token is enough
 )
 async def logout(
     request: Request,
