@@ -95,11 +95,11 @@ def render(
     message["Date"] = format_datetime(utc_now())
     message["Message-ID"] = f"<{message_id}@{settings.mail_from.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    message["Content-Language"] = words["language"]
     body = _templates().get_template("base.txt.j2").render(shown).strip() + "\n"
     html = _templates().get_template("base.html.j2").render(shown)
     message.set_content(body, cte=_encoding(body))
     message.add_alternative(html, subtype="html", cte=_encoding(html))
+    message["Content-Language"] = words["language"]
     return message
 
 

@@ -11,7 +11,17 @@ OURS = re.compile(r'(?:href|src|spec-url)="([^"]*)"')
 
 
 @pytest.mark.parametrize(
-    "page", ["/docs", "/redoc", "/account/verify?token=x", "/account/forgot", "/problems", "/problems/email_taken"]
+    "page",
+    [
+        "/docs",
+        "/redoc",
+        "/account/verify?token=x",
+        "/account/reset?token=x",
+        "/account/undo?token=x",
+        "/account/forgot",
+        "/problems",
+        "/problems/email_taken",
+    ],
 )
 async def test_a_page_has_everything_from_here_and_no_script_inside(client: AsyncClient, page):
     answer = await client.get(page)
@@ -36,6 +46,9 @@ async def test_a_page_has_everything_from_here_and_no_script_inside(client: Asyn
         ("/docs/favicon.png", "image/png"),
         ("/redoc/redoc.standalone.js", "javascript"),
         ("/account/verify.js", "javascript"),
+        ("/account/reset.js", "javascript"),
+        ("/account/undo.js", "javascript"),
+        ("/account/link.js", "javascript"),
         ("/account/forgot.js", "javascript"),
         ("/account/page.css", "text/css"),
     ],
@@ -57,8 +70,9 @@ async def test_every_error_has_a_page(client: AsyncClient):
     assert (await client.get("/problems/no_such_code")).status_code == 404
 
 
-async def test_the_page_of_a_mailed_link_keeps_the_token_to_itself(client: AsyncClient):
-    answer = await client.get("/account/verify?token=verysecret<script>")
+@pytest.mark.parametrize("page", ["verify", "reset", "undo"])
+async def test_the_page_of_a_mailed_link_keeps_the_token_to_itself(client: AsyncClient, page: str):
+    answer = await client.get(f"/account/{page}?token=verysecret<script>")
     assert "verysecret" not in answer.text
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["referrer-policy"] == "no-referrer"

@@ -15,6 +15,7 @@ from app.api.conditional import conditional
 from app.api.strict import StrictRouter
 from app.core.config import settings
 from app.core.errors import AppError, NotFound, catalogue
+from app.schemas.users import PASSWORD_MAX
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 OFFLINE = Path(fastapi_offline.__file__).parent / "static"
@@ -82,9 +83,22 @@ async def forgot_page() -> HTMLResponse:
     return _page("forgot", title="Set a new password", root="../")
 
 
+@router.api_route("/account/reset", methods=["GET", "HEAD"], include_in_schema=False)
+async def reset_page() -> HTMLResponse:
+    """Its form posts the token with the new password."""
+    shortest = settings.password_min_length
+    return _page("reset", title="Set a new password", root="../", shortest=shortest, longest=PASSWORD_MAX)
+
+
+@router.api_route("/account/undo", methods=["GET", "HEAD"], include_in_schema=False)
+async def undo_page() -> HTMLResponse:
+    """Its button posts the token that brings an old address back."""
+    return _page("undo", title="Bring your email address back", root="../")
+
+
 _serve(router, "/account/page.css", STATIC / "page.css", HOUR)
-_serve(router, "/account/verify.js", STATIC / "verify.js", HOUR)
-_serve(router, "/account/forgot.js", STATIC / "forgot.js", HOUR)
+for script in ("link", "verify", "forgot", "reset", "undo"):
+    _serve(router, f"/account/{script}.js", STATIC / f"{script}.js", HOUR)
 
 
 # --- documentation --------------------------------------------------------------------------------------------------
