@@ -258,6 +258,7 @@ class WrongPassword(AppError):
     """The password is not right."""
 
     status, code = 403, "wrong_password"
+    keeps_changes = True  # the audit of the attempt stands
 
 
 # --- accounts -------------------------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ class Action(StrEnum):
     password_reset_asked = "password_reset_asked"  # noqa: S105 - what is audited, no secret
     password_reset = "password_reset"  # noqa: S105 - what is audited, no secret
     password_changed = "password_changed"  # noqa: S105 - what is audited, no secret
+    password_refused = "password_refused"  # noqa: S105 - what is audited, no secret
+    """Somebody who is signed in gave a wrong one: the owner, or who holds a stolen access token."""
     session_opened = "session_opened"
     session_ended = "session_ended"
     session_reauthenticated = "session_reauthenticated"

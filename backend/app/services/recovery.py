@@ -89,6 +89,7 @@ async def prove(db: AsyncSession, principal: Principal, password: str) -> User:
         raise InvalidAccessToken
     guess = await guesses.look_at(db, user.email, user.hashed_password, password)
     if not guess.matches:
+        await audit.record(db, Action.password_refused, actor=user.id, target=user.id, result="failure")
         raise WrongPassword
     guess.was_right()
     return user

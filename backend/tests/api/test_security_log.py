@@ -3,10 +3,14 @@
 import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from httpx2 import AsyncClient
+from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.models.audit import Action, AuditEvent
 from tests.fixtures import Clock, NewClient
 from tests.flows import PASSWORD, V1, Account, new_email, problem
 from tests.stack import Server
@@ -78,6 +82,21 @@ async def test_what_an_account_was_refused_names_it_by_id(account: Account, cloc
         "reauthentication_required",
     ]
     assert {line["actor_id"] for line in refused} == {me}
+
+
+async def test_a_wrong_password_of_who_is_signed_in_is_audited(db: AsyncSession, account: Account) -> None:
+    me = UUID((await account.me()).json()["id"])
+    new = {"current_password": "not-the-password-1", "new_password": "velvet-tundra-17-kayak"}
+    for path, body in (
+        ("/auth/reauthenticate", {"password": "not-the-password-1"}),
+        ("/users/me/password", new),
+        ("/users/me/email", {"current_password": "not-the-password-1", "new_email": new_email()}),
+    ):
+        answer = await account.client.post(V1 + path, json=body, headers=account.bearer)
+        assert problem(answer) == (403, "wrong_password"), path
+    refused = select(AuditEvent).where(AuditEvent.action == Action.password_refused, AuditEvent.actor_id == me)
+    found = (await db.exec(refused)).all()
+    assert [(one.actor_id, one.target_id, one.result) for one in found] == [(me, str(me), "failure")] * 3
 
 
 async def test_a_request_over_its_limit_is_told(
