@@ -43,7 +43,7 @@ async def moved(account: Account, new: str) -> str:
     return back
 
 
-async def test_the_whole_way_there_and_back_by_mail(account: Account, worker, smtp: Inbox) -> None:
+async def test_the_whole_way_there_and_back_by_mail(worker, smtp: Inbox, account: Account) -> None:
     old, new = account.email, new_email()
     await smtp.wait_for(old)
     asked = await ask(account, new)

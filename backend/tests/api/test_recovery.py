@@ -39,7 +39,7 @@ async def change(account: Account, current: str = PASSWORD, new: str = NEW) -> R
 
 
 async def test_a_forgotten_password_is_set_anew_by_mail(
-    client: AsyncClient, account: Account, worker, smtp: Inbox
+    client: AsyncClient, worker, smtp: Inbox, account: Account
 ) -> None:
     await smtp.wait_for(account.email)
     await client.post(
@@ -136,7 +136,7 @@ async def test_a_weak_password_leaves_the_link_as_it_was(account: Account) -> No
     assert (await reset(account.client, token)).status_code == 204
 
 
-async def test_the_mail_goes_to_the_stored_address_alone(account: Account, smtp: Inbox, worker) -> None:
+async def test_the_mail_goes_to_the_stored_address_alone(worker, smtp: Inbox, account: Account) -> None:
     await smtp.wait_for(account.email)
     local, _, domain = account.email.partition("@")
     await forgot(account.client, f"{local.upper()}@{domain.replace('e', 'ｅ')}")
