@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.config_rules import ROOT, Environment, SettingsRules
 from app.core.rate import RateText
+from app.core.tls import is_local
 
 __all__ = ["ROOT", "SECRETS_FOLDER", "Environment", "Settings", "SettingsError", "settings"]
 
@@ -42,6 +43,9 @@ class Settings(SettingsRules, BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port the API listens on")
     data_dir: Path = Field(ROOT / ".data", description="all that the embedded stack keeps: database, Valkey, secrets")
 
+    plaintext_hosts: CommaList = Field(
+        (), description="hosts that production may speak to without verified TLS, by comma; this machine always"
+    )
     allow_sqlite_in_production: bool = Field(False, description="the explicit yes that SQLite needs in production")
     database_url: str = Field("", description="postgresql://… or sqlite:///…; default: SQLite in DATA_DIR")
     migration_database_url: str = Field("", description="the role that owns the schema; default: DATABASE_URL")
@@ -95,6 +99,10 @@ class Settings(SettingsRules, BaseSettings):
     @property
     def is_production(self) -> bool:
         return self.environment is Environment.production
+
+    def needs_tls(self, host: str) -> bool:
+        """Whether `host` may be spoken to over verified TLS alone."""
+        return self.is_production and not is_local(host) and host.lower() not in self.plaintext_hosts
 
     @property
     def serves_docs(self) -> bool:

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationInfo, field_validator
 
+from app.core import tls
+
 ROOT = Path(__file__).resolve().parents[3]
 """The project's root: where the Makefile and `.venv` are (in the image: the parent of the backend's folder)."""
 
@@ -25,10 +27,15 @@ class Environment(StrEnum):
     production = "production"
 
 
+_LISTS = ("allowed_origins", "allowed_hosts", "trusted_proxies", "plaintext_hosts")
+
+
 class SettingsRules(BaseModel):
     """The rules, apart from the fields, which `Settings` declares. A rule may look only at fields above its own."""
 
-    @field_validator("allowed_origins", "allowed_hosts", "trusted_proxies", mode="before", check_fields=False)
+    @field_validator(
+        "allowed_origins", "allowed_hosts", "trusted_proxies", "plaintext_hosts", mode="before", check_fields=False
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -65,6 +72,7 @@ class SettingsRules(BaseModel):
                 "is SQLite: set a postgresql:// URL, "
                 "or ALLOW_SQLITE_IN_PRODUCTION=true if one machine is what you want",
             )
+        _safe_on_the_way(value, info, "?sslmode=verify-full")
         return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", value)
 
     @field_validator("redis_url", "broker_url", check_fields=False)
@@ -78,6 +86,7 @@ class SettingsRules(BaseModel):
         _require(
             not value or scheme in known, "must begin with redis://, rediss://, redis+sentinel:// or redis+cluster://"
         )
+        _safe_on_the_way(value, info, "rediss:// with the certificate checked")
         if not own:
             effective = value or info.data.get("redis_url", "")
             _require(
@@ -131,7 +140,7 @@ class SettingsRules(BaseModel):
             _require("*" not in origin and bool(exact), "must be exact origins like https://app.example.com, never *")
         return value
 
-    @field_validator("allowed_hosts", check_fields=False)
+    @field_validator("allowed_hosts", "plaintext_hosts", check_fields=False)
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         _require(not any("*" in host or "/" in host for host in value), "must be host names without scheme, path or *")
@@ -187,3 +196,16 @@ def _production(info: ValidationInfo) -> bool:
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ValueError(message)
+
+
+def _safe_on_the_way(url: str, info: ValidationInfo, how: str) -> None:
+    """Require verified TLS in production, but for this machine and the hosts that PLAINTEXT_HOSTS names."""
+    try:
+        distant = tls.distant_hosts(url, info.data.get("plaintext_hosts", ()))
+        verified = tls.is_verified(url)
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    _require(
+        not _production(info) or not distant or verified,
+        f"leads over the network: production needs {how}, or its host's name in PLAINTEXT_HOSTS",
+    )

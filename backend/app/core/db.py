@@ -18,6 +18,7 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import PoolResetState
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core import tls
 from app.core.config import settings
 from app.core.sql import is_sqlite
 
@@ -31,11 +32,11 @@ POOL_TIMEOUT = timedelta(seconds=4)
 
 
 def driver_url(url: str) -> URL:
-    """`url` with our asynchronous driver, and libpq's `sslmode` in the driver's words."""
+    """`url` with our asynchronous driver, without libpq's words on TLS, which `build_engine` says in the driver's."""
     parsed = make_url(url)
     if parsed.drivername.startswith("sqlite"):
         return parsed.set(drivername="sqlite+aiosqlite")
-    query = {("ssl" if key == "sslmode" else key): value for key, value in parsed.query.items()}
+    query = {key: value for key, value in parsed.query.items() if not key.startswith("ssl")}
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
@@ -53,6 +54,7 @@ def build_engine(url: str, *, pool_size: int | None = None) -> AsyncEngine:
                 "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
                 "idle_in_transaction_session_timeout": _milliseconds(STATEMENT_TIMEOUT),
             },
+            "ssl": tls.for_postgresql(make_url(url).query),
         }
     engine = create_async_engine(
         target,

@@ -117,14 +117,17 @@ async def send(message: EmailMessage) -> None:
     url = urlsplit(settings.smtp_url or settings.embedded("smtp_url"))
     if not url.hostname:
         raise MailUnavailable("SMTP_URL is not set and no development mailbox runs")
+    at_once = url.scheme == "smtps"
+    must = settings.needs_tls(url.hostname)
     await aiosmtplib.send(
         message,
         hostname=url.hostname,
         port=url.port or (465 if url.scheme == "smtps" else 25),
         username=unquote(url.username) if url.username else None,
         password=unquote(url.password) if url.password else None,
-        use_tls=url.scheme == "smtps",
-        tls_context=ssl.create_default_context() if url.scheme == "smtps" else None,
+        use_tls=at_once,
+        start_tls=True if must and not at_once else None,  # None: where the server offers it
+        tls_context=ssl.create_default_context() if at_once or must else None,  # None: the same, once it is needed
         timeout=SMTP_TIMEOUT,
     )
 

@@ -14,6 +14,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from app.core import tls
 from app.core.config import settings
 from app.core.db import installation_id
 
@@ -67,11 +68,12 @@ def build_client(url: str) -> Redis | RedisCluster:
         for host, _, port in (place.rpartition("@")[2].partition(":") for place in parts.netloc.split(","))
     ]
     name, _, database = parts.path.strip("/").partition("/")
+    secured = {"ssl": plain == "rediss", **tls.for_redis(url)}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py has not typed it
         hosts,
-        sentinel_kwargs={"password": sentinel_password(parts), **limits},
+        sentinel_kwargs={"password": sentinel_password(parts), **secured, **limits},
         db=int(database or 0),
-        ssl=plain == "rediss",
+        **secured,
         **{name: unquote(value) for name, value in login.items() if value},
         **limits,
     )

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import app.worker.tasks  # noqa: F401 - registers the tasks
-from app.core import redis
+from app.core import redis, tls
 from app.core.config import settings
 from app.core.logging import set_up
 from app.worker import pulse, runtime
@@ -89,6 +89,7 @@ def connect(prefix: str) -> None:
     if not url:
         raise SystemExit("no broker: set REDIS_URL, or start `make dev`, whose embedded Valkey is found by itself")
     options = {**celery_app.conf.broker_transport_options, "global_keyprefix": prefix}
+    secured = tls.for_redis(url)
     scheme, _, rest = url.partition("://")
     if scheme.endswith("+sentinel"):
         parts = urlsplit(f"redis://{rest}")
@@ -101,8 +102,10 @@ def connect(prefix: str) -> None:
             "socket_timeout": CONNECT_TIMEOUT,
             "socket_connect_timeout": CONNECT_TIMEOUT,
             "retry": Retry(NoBackoff(), 0),  # the next Sentinel is asked at once
+            **({"ssl": True, **secured} if secured else {}),
         }
-    celery_app.conf.update(broker_url=url, broker_transport_options=options)
+    # Said in words: of a rediss:// URL alone, Celery checks no certificate.
+    celery_app.conf.update(broker_url=url, broker_transport_options=options, broker_use_ssl=secured or None)
 
 
 def run_worker(argv: list[str] | None = None) -> None:

@@ -15,8 +15,8 @@ from tests.services import BACKEND
 SECRET = "pX3v-9QdkWz7Lr2TgY8mB4nHcE6sJ1uA"  # 32 characters of no sample
 SAFE = {
     "ENVIRONMENT": "production",
-    "DATABASE_URL": "postgresql://u:p@db/neoforge",
-    "REDIS_URL": "redis://redis:6379/0",
+    "DATABASE_URL": "postgresql://u:p@db/neoforge?sslmode=verify-full",
+    "REDIS_URL": "rediss://redis:6379/0",
     "SECRET_KEY": SECRET,
     "PUBLIC_URL": "https://api.example.com",
     "SMTP_URL": "smtps://u:p@mail.example.com:465",
@@ -99,6 +99,19 @@ def test_an_empty_production_environment_is_told_at_once_by_name(load) -> None:
         ("DATABASE_URL", "mysql://u:p@db/x", "must begin with"),
         ("MIGRATION_DATABASE_URL", "mysql://u:p@db/x", "must begin with"),
         ("REDIS_URL", "http://redis", "must begin with"),
+        ("DATABASE_URL", "postgresql://u:p@db/x", "sslmode=verify-full"),
+        ("DATABASE_URL", "postgresql://u:p@db/x?sslmode=require", "sslmode=verify-full"),
+        ("DATABASE_URL", "postgresql://u:p@127.0.0.1,db/x", "PLAINTEXT_HOSTS"),
+        ("DATABASE_URL", "postgresql://u:p@/x?host=db:5432", "PLAINTEXT_HOSTS"),
+        ("DATABASE_URL", "postgresql://u:p@[fd00::1]:5432/x", "PLAINTEXT_HOSTS"),
+        ("DATABASE_URL", "postgresql://u:p@[fd00/x", "not a URL"),
+        ("MIGRATION_DATABASE_URL", "postgresql://o:p@db/x", "sslmode=verify-full"),
+        ("REDIS_URL", "redis://redis", "rediss://"),
+        ("REDIS_URL", "rediss://redis?ssl_cert_reqs=none", "certificate checked"),
+        ("REDIS_URL", "rediss://redis?ssl_check_hostname=False", "certificate checked"),
+        ("REDIS_URL", "redis+sentinel://u:p@10.0.0.1:1,10.0.0.2:1/m", "rediss://"),
+        ("BROKER_URL", "redis://queue:6379/1", "rediss://"),
+        ("PLAINTEXT_HOSTS", "*", "host names"),
         ("SECRET_KEY", "short-but-not-a-sample-31-bytes", "too short"),
         ("SECRET_KEY", "ab" * 32, "not random"),
         ("PUBLIC_URL", "http://api.example.com", "must be https"),
@@ -155,6 +168,26 @@ def test_a_wrong_environment_ends_a_process_with_one_line() -> None:
     assert done.stderr.startswith("neoforge: settings: ")
     assert "SECRET_KEY" in done.stderr
     assert "tiny-but-telling" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "postgresql://u:p@localhost:5432/x"),
+        ("DATABASE_URL", "postgresql://u:p@127.8.8.8/x"),
+        ("DATABASE_URL", "postgresql://u:p@[::1]/x"),
+        ("DATABASE_URL", "postgresql://u:p@/x?host=/var/run/postgresql"),
+        ("DATABASE_URL", "postgresql://u:p@Inside/x"),
+        ("DATABASE_URL", "postgresql://u:p@db/x?sslmode=verify-full&sslrootcert=/ca.pem"),
+        ("REDIS_URL", "unix:///run/redis.sock"),
+        ("REDIS_URL", "redis://:p@127.0.0.1:6379/0"),
+        ("REDIS_URL", "redis://:p@inside:6379/0"),
+        ("REDIS_URL", "rediss+sentinel://10.0.0.1:1,10.0.0.2:1/m?ssl_ca_certs=/ca.pem"),
+        ("BROKER_URL", "rediss://queue:6379/1?ssl_cert_reqs=required"),
+    ],
+)
+def test_production_speaks_in_clear_to_this_machine_and_to_named_hosts(load, variable: str, value: str) -> None:
+    assert load(**{**SAFE, variable: value, "PLAINTEXT_HOSTS": "inside, other"}).is_production
 
 
 def test_sqlite_in_production_needs_an_explicit_yes(load) -> None:
