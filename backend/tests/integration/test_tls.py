@@ -131,6 +131,11 @@ async def test_redis_is_verified_by_us_and_by_celery(
     async with door(target, ours) as port:
         await ping(secured(services, port, ours.authority))
         await asyncio.to_thread(ring, secured(services, port, ours.authority), monkeypatch)
+    async with door(target, ours) as port:  # nothing said of certificates, and an authority that nobody here knows
+        bare = secured(services, port, ours.authority).partition("?")[0]
+        for attempt in (ping(bare), asyncio.to_thread(ring, bare, monkeypatch)):
+            with pytest.raises(Exception, match="certificate verify failed"):
+                await attempt
     for shown, trusted in ((theirs, ours), (elsewhere, elsewhere)):
         async with door(target, shown) as port:
             with pytest.raises(RedisConnectionError, match="certificate verify failed"):
