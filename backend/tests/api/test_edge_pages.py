@@ -70,6 +70,15 @@ async def test_every_error_has_a_page(client: AsyncClient):
     assert (await client.get("/problems/no_such_code")).status_code == 404
 
 
+async def test_a_password_is_hidden_and_may_be_pasted_and_kept_by_a_manager(client: AsyncClient):
+    (field,) = re.findall(r"<input[^>]*password[^>]*>", (await client.get("/account/reset?token=x")).text)
+    assert 'type="password"' in field
+    assert 'autocomplete="new-password"' in field
+    assert "maxlength" not in field, "a browser cuts what is pasted, and says nothing: the server refuses it instead"
+    for script in ("reset", "link"):
+        assert not re.search("paste|keydown|beforeinput", (await client.get(f"/account/{script}.js")).text)
+
+
 @pytest.mark.parametrize("page", ["verify", "reset", "undo"])
 async def test_the_page_of_a_mailed_link_keeps_the_token_to_itself(client: AsyncClient, page: str):
     answer = await client.get(f"/account/{page}?token=verysecret<script>")

@@ -15,7 +15,6 @@ from app.api.conditional import conditional
 from app.api.strict import StrictRouter
 from app.core.config import settings
 from app.core.errors import AppError, NotFound, catalogue
-from app.schemas.users import PASSWORD_MAX
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 OFFLINE = Path(fastapi_offline.__file__).parent / "static"
@@ -86,8 +85,7 @@ async def forgot_page() -> HTMLResponse:
 @router.api_route("/account/reset", methods=["GET", "HEAD"], include_in_schema=False)
 async def reset_page() -> HTMLResponse:
     """Its form posts the token with the new password."""
-    shortest = settings.password_min_length
-    return _page("reset", title="Set a new password", root="../", shortest=shortest, longest=PASSWORD_MAX)
+    return _page("reset", title="Set a new password", root="../", shortest=settings.password_min_length)
 
 
 @router.api_route("/account/undo", methods=["GET", "HEAD"], include_in_schema=False)
