@@ -8,7 +8,7 @@ import click
 
 from app.cli import audit, users
 from app.cli.faults import Group, reads
-from app.cli.variables import ACCOUNTS, BROKER, DATABASE, EDGE, LIMITS, MAIL, OF_ALL, REDIS, SECRETS
+from app.cli.variables import ACCOUNTS, AUDIT, BROKER, DATABASE, EDGE, LIMITS, MAIL, MIGRATIONS, OF_ALL, REDIS, SECRETS
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,7 +17,9 @@ def cli() -> None:
     """Run the backend and look after it. Settings come from the environment; .env.example says what each one is."""
 
 
-@cli.command(epilog=reads(*EDGE, *DATABASE, *REDIS, *SECRETS, *MAIL, *BROKER, *ACCOUNTS, *LIMITS, *OF_ALL))
+@cli.command(
+    epilog=reads(*EDGE, *DATABASE, *MIGRATIONS, *REDIS, *SECRETS, *MAIL, *BROKER, *ACCOUNTS, *LIMITS, *AUDIT, *OF_ALL)
+)
 def dev() -> None:
     """Run everything for development: Valkey, mailbox, migrations, API, worker, scheduler. Ctrl-C ends it."""
     from app.dev import supervisor
@@ -49,7 +51,7 @@ def worker(concurrency: int | None) -> None:
     run_worker([f"--concurrency={concurrency}"] if concurrency else [])
 
 
-@cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *BROKER, *OF_ALL))
+@cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *BROKER, *AUDIT, *OF_ALL))
 def scheduler() -> None:
     """Run the relay and the schedules, which hand due tasks to the workers."""
     from app.worker import relay
@@ -62,7 +64,7 @@ def db() -> None:
     """Look after the database's schema."""
 
 
-@db.command(epilog=reads("MIGRATION_DATABASE_URL", *DATABASE, *OF_ALL))
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
 @click.argument("revision", default="head")
 def upgrade(revision: str) -> None:
     """Bring the schema to REVISION (default: the newest)."""
@@ -71,7 +73,7 @@ def upgrade(revision: str) -> None:
     schema.upgrade(revision)
 
 
-@db.command(epilog=reads("MIGRATION_DATABASE_URL", *DATABASE, *OF_ALL))
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
 @click.argument("revision", default="-1")
 def downgrade(revision: str) -> None:
     """Take the schema back to REVISION (default: one back); `base` takes all of it away."""
@@ -80,7 +82,7 @@ def downgrade(revision: str) -> None:
     migrate.downgrade(revision=revision)
 
 
-@db.command(epilog=reads("MIGRATION_DATABASE_URL", *DATABASE, *OF_ALL))
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
 def current() -> None:
     """Print the database's revision and the newest one."""
     from app.cli import schema

@@ -16,6 +16,18 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(self.commands)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Name all that its commands read."""
+        self.epilog = reads(*named(self))
+        super().format_epilog(ctx, formatter)
+
+
+def named(command: click.Command) -> list[str]:
+    """The variables that the help of `command` names, a group's those of its commands."""
+    if isinstance(command, click.Group):
+        return sorted({name for inner in command.commands.values() for name in named(inner)})
+    return (command.epilog or "").removeprefix("Reads ").removesuffix(".").split(", ")
+
 
 def reads(*variables: str) -> str:
     """The help's last paragraph."""

@@ -10,8 +10,11 @@ import click
 import pytest
 
 from app.cli import cli
+from app.cli.faults import named
 from app.core.config import Settings
 from tests.services import BACKEND
+
+VARIABLES = {field.upper() for field in Settings.model_fields}
 
 
 def neoforge(*arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
@@ -127,6 +130,21 @@ def _commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str,
 def test_each_help_names_variables_that_exist(name: str, command: click.Command) -> None:
     assert command.help
     assert command.epilog
-    named = set(command.epilog.removeprefix("Reads ").removesuffix(".").split(", "))
-    assert named
-    assert named <= {field.upper() for field in Settings.model_fields}, name
+    read = set(named(command))
+    assert read
+    assert read <= VARIABLES, name
+
+
+def test_development_reads_every_variable() -> None:
+    assert set(named(cli.commands["dev"])) == VARIABLES
+
+
+@pytest.mark.parametrize("arguments", [[], ["db"], ["users"]])
+def test_the_help_of_a_group_names_what_its_commands_read(arguments: list[str]) -> None:
+    group: click.Command = cli
+    for argument in arguments:
+        assert isinstance(group, click.Group)
+        group = group.commands[argument]
+    shown = neoforge(*arguments, "--help").stdout.partition("Reads ")[2]
+    assert set(shown.replace(",", " ").replace(".", " ").split()) == set(named(group))
+    assert "DATABASE_URL" in shown

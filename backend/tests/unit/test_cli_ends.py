@@ -76,7 +76,8 @@ def test_reset_of_what_was_never_made_does_nothing(tmp_path: Path) -> None:
 
 def test_the_help_lists_the_commands_in_their_order() -> None:
     shown = neoforge("--help")
-    listed = [line.split()[0] for line in shown.stdout.partition("Commands:\n")[2].splitlines() if line.strip()]
+    commands = shown.stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    listed = [line.split()[0] for line in commands.splitlines()]
     assert (listed[0], listed[-1]) == ("dev", "openapi")
     assert "create-admin" in neoforge("users", "--help").stdout
 
