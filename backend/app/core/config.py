@@ -24,6 +24,8 @@ __all__ = ["ROOT", "SECRETS_FOLDER", "Environment", "Settings", "SettingsError",
 SECRETS_FOLDER = Path("/run/secrets")
 """Where containers keep secrets: a file with a variable's name in lower case stands in for that variable."""
 
+HTTP_PORT = 80
+
 CommaList = Annotated[tuple[str, ...], NoDecode]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -125,9 +127,11 @@ class Settings(SettingsRules, BaseSettings):
 
     @cached_property
     def origins(self) -> tuple[str, ...]:
-        """Origins that a browser may call from: the public URL's own and the listed ones."""
+        """Origins that a browser may call from: the public URL's own, the listed ones, in development this machine."""
         parts = urlsplit(self.public_url)
-        return (f"{parts.scheme}://{parts.netloc}", *self.allowed_origins)
+        port = "" if self.port == HTTP_PORT else f":{self.port}"  # a browser leaves out what goes without saying
+        local = () if self.is_production else (f"http://{host}{port}" for host in ("localhost", "127.0.0.1", "[::1]"))
+        return tuple(dict.fromkeys((f"{parts.scheme}://{parts.netloc}", *self.allowed_origins, *local)))
 
     @cached_property
     def proxies(self) -> tuple[Network, ...]:

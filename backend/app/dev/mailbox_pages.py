@@ -6,6 +6,7 @@ import re
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
@@ -17,7 +18,7 @@ from app.dev.mail import Mail
 from app.dev.mailbox import Mailbox
 
 TEMPLATES = Path(__file__).parent / "templates"
-MOST_LISTED = 1_000
+MOST_LISTED, LISTED = 100, 20
 STYLE = (TEMPLATES / "style.css").read_text()
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 PAGE_POLICY = (
@@ -42,7 +43,7 @@ def routes(mailbox: Mailbox) -> list[Route]:
             mailbox.clear()
             return Response(status_code=204)
         to, limit = request.query_params.get("to", ""), _limit(request)
-        found = list(islice(mailbox.list(to=to, before=request.query_params.get("cursor", "")), limit + 1))
+        found = list(islice(mailbox.list(to=to, before=_cursor(request)), limit + 1))
         mails, more = found[:limit], found[limit - 1].id if len(found) > limit else None
         if _wants_page(request):
             return _page("list.html.j2", mails=mails, more=more, to=to)
@@ -71,10 +72,19 @@ def _found(mailbox: Mailbox, request: Request) -> Mail:
 
 
 def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", str(MOST_LISTED))
+    text = request.query_params.get("limit", str(LISTED))
     if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_LISTED:
-        raise ValidationFailed.at("/limit", "out_of_range", f"limit is a number from 1 to {MOST_LISTED}")
+        raise ValidationFailed.at("/query/limit", "out_of_range", f"limit is a number from 1 to {MOST_LISTED}")
     return int(text)
+
+
+def _cursor(request: Request) -> str:
+    """The id before which to list; empty for the newest."""
+    text = request.query_params.get("cursor", "")
+    try:
+        return text and str(UUID(text))
+    except ValueError:
+        raise ValidationFailed.at("/query/cursor", "cursor_invalid", "cursor is the next_cursor of a list") from None
 
 
 def _wants_page(request: Request) -> bool:

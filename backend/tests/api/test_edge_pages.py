@@ -97,3 +97,12 @@ async def test_the_signing_keys_are_public_and_may_be_kept(client: AsyncClient):
         assert "d" not in key
     again = await client.get("/.well-known/jwks.json", headers={"if-none-match": answer.headers["etag"]})
     assert again.status_code == 304
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=x", "bytes=99999999-", "lines=1-2", "bytes=9-1", "bytes=-0"])
+@pytest.mark.parametrize("path", ["/account/page.css", "/docs/swagger-ui-bundle.js"])
+async def test_a_file_is_given_whole_whatever_part_is_asked_for(client: AsyncClient, path: str, asked: str) -> None:
+    whole = await client.get(path)
+    answer = await client.get(path, headers={"range": asked})
+    assert (answer.status_code, answer.content) == (200, whole.content)
+    assert answer.headers["accept-ranges"] == "none"

@@ -232,7 +232,7 @@ def test_lists_are_split_at_commas(load) -> None:
         ALLOWED_HOSTS="A.example,[::1]",
         TRUSTED_PROXIES="10.1.2.3/8, ::1",
     )
-    assert settings.origins == ("http://127.0.0.1:8000", "https://a.example", "https://b.example:8443")
+    assert settings.origins[:3] == ("http://127.0.0.1:8000", "https://a.example", "https://b.example:8443")
     assert {"a.example", "::1"} <= settings.hosts
     assert settings.trusted_proxies == ("10.0.0.0/8", "::1/128")
     assert [str(network) for network in settings.proxies] == ["10.0.0.0/8", "::1/128"]
@@ -295,3 +295,10 @@ def test_embedded_parts_are_found_by_the_file_that_the_supervisor_keeps(load, tm
     assert settings.embedded("smtp_url") == ""
     (tmp_path / "stack.json").write_text("{")
     assert settings.embedded("redis_url") == ""
+
+
+@pytest.mark.parametrize(("port", "local"), [("8123", "http://{}:8123"), ("80", "http://{}")])
+def test_in_development_pages_of_this_machine_may_call(load, port: str, local: str) -> None:
+    found = load(PORT=port, PUBLIC_URL="https://dev.example.com", ALLOWED_ORIGINS="https://app.example.com").origins
+    assert found[:2] == ("https://dev.example.com", "https://app.example.com")
+    assert found[2:] == tuple(local.format(host) for host in ("localhost", "127.0.0.1", "[::1]"))

@@ -7,11 +7,13 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient
-from starlette.applications import Starlette
 
+from app.api import problems
 from app.dev import mailbox as module
 from app.dev.mailbox import Catcher, Mailbox
+from tests.flows import problem
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 NASTY = "<script>alert(1)</script>"
@@ -32,9 +34,9 @@ def catcher(mailbox: Mailbox) -> Iterator[Catcher]:
 
 @pytest.fixture
 async def pages(mailbox: Mailbox) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(
-        transport=ASGITransport(Starlette(routes=list(mailbox.routes()))), base_url="http://localhost", trust_env=False
-    ) as client:
+    app = FastAPI(routes=[*mailbox.routes()])
+    problems.install(app)
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://localhost", trust_env=False) as client:
         yield client
 
 
@@ -71,12 +73,18 @@ async def test_mails_are_listed_newest_first_and_by_recipient(catcher: Catcher, 
 
 async def test_pages_are_cut_by_limit_and_cursor(catcher: Catcher, pages: AsyncClient) -> None:
     send(catcher, *(letter(subject=str(number)) for number in range(5)))
-    seen, cursor = [], ""
+    seen: list[str] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = (await pages.get("/dev/mailbox", params={"limit": 2, "cursor": cursor})).json()
         seen += [mail["subject"] for mail in page["items"]]
         cursor = page["next_cursor"]
     assert seen == ["4", "3", "2", "1", "0"]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=", "cursor=zzz", "cursor=1"])
+async def test_a_page_that_cannot_be_is_refused(pages: AsyncClient, query: str) -> None:
+    assert problem(await pages.get(f"/dev/mailbox?{query}")) == (422, "validation_failed")
 
 
 def test_a_mail_is_on_the_disk_before_it_is_answered(

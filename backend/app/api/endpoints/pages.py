@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from jinja2 import Environment, FileSystemLoader
 from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
 
 from app.api.conditional import conditional
 from app.api.strict import StrictRouter
@@ -37,11 +38,19 @@ def _page(name: str, csp: str = PAGE, cache: str = "no-store", **values: Any) ->
     return HTMLResponse(html, headers={"Content-Security-Policy": csp, "Cache-Control": cache})
 
 
+class WholeFile(FileResponse):
+    """A file of ours, always all of it: Starlette answers a Range that it does not like with plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [header for header in scope["headers"] if header[0] != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
 def _serve(to: StrictRouter, path: str, file: Path, cache: str) -> None:
     """Answer `path` with a file of ours."""
 
-    async def send() -> FileResponse:
-        return FileResponse(file, headers={"Cache-Control": cache})
+    async def send() -> WholeFile:
+        return WholeFile(file, headers={"Cache-Control": cache, "Accept-Ranges": "none"})
 
     to.add_api_route(path, send, methods=["GET", "HEAD"], include_in_schema=False)
 
