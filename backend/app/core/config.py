@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.core.config_rules import ROOT, Environment, SettingsRules
+from app.core.config_rules import ROOT, SettingsRules
+from app.core.config_servers import Environment
 from app.core.rate import RateText
 from app.core.tls import is_local
 
@@ -70,6 +71,7 @@ class Settings(SettingsRules, BaseSettings):
     require_verified_email: bool = Field(False, description="sign in only with a verified email; true in production")
     send_welcome_email: bool = Field(False, description="a welcome mail once the address is verified")
     password_min_length: int = Field(8, ge=8, le=64, description="characters; 15 for NIST SP 800-63B-4")
+    breach_check_url: str = Field("", description="service of breached passwords by range of SHA-1; none: not asked")
     sessions_per_user: int = Field(20, ge=1, le=1_000, description="sign-ins of one account; past it the oldest ends")
     hash_threads: int = Field(2, ge=1, le=64, description="Argon2id computations at once in one process")
     audit_origins_kept_days: int = Field(90, ge=1, le=3650, description="days that addresses stay beside the audit")

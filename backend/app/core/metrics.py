@@ -16,6 +16,8 @@ LIMIT_FALLBACKS = Counter("rate_limit_fallbacks_total", "Checks without Redis, b
 
 SESSIONS_REPLAYED = Counter("sessions_replayed_total", "Sessions ended because a spent refresh token came back")
 
+BREACH_CHECKS = Counter("breach_checks_total", "Passwords looked up among breached ones", ["outcome"])
+
 TASKS_RUNG = Counter("tasks_rung_total", "Times the relay rang Celery for a row")
 TASK_OUTCOMES = Counter("task_outcomes_total", "Runs by what became of them", ["task_type", "outcome"])
 TASK_DURATION = Histogram(

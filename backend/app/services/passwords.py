@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zxcvbn_rs_py import zxcvbn
 
+from app.core import breach
 from app.core.email import PRODUCT
 from app.core.errors import ValidationFailed
 from app.core.security import normal_password
@@ -22,7 +23,7 @@ _threads = ThreadPoolExecutor(1, thread_name_prefix="zxcvbn")
 
 
 async def check(password: str, own_words: Sequence[str | None], *, pointer: str = "/password") -> None:
-    """Refuse a password that can be guessed, the account's own words included.
+    """Refuse a password that can be guessed, the account's own words included, or that stands in published breaches.
 
     Raises:
         ValidationFailed: `password_too_weak`, with the reason.
@@ -31,10 +32,11 @@ async def check(password: str, own_words: Sequence[str | None], *, pointer: str 
         raise ValidationFailed.at(pointer, "password_too_weak", "It is one of the commonest passwords.")
     looked_at = normal_password(password)[:LOOKED_AT]
     found = await asyncio.get_running_loop().run_in_executor(_threads, zxcvbn, looked_at, _parts(own_words))
-    if int(found.score) >= GUESSABLE_BELOW:
-        return
-    reason = str(found.feedback.warning) if found.feedback and found.feedback.warning else "It is easy to guess."
-    raise ValidationFailed.at(pointer, "password_too_weak", reason)
+    if int(found.score) < GUESSABLE_BELOW:
+        reason = str(found.feedback.warning) if found.feedback and found.feedback.warning else "It is easy to guess."
+        raise ValidationFailed.at(pointer, "password_too_weak", reason)
+    if await breach.is_breached(normal_password(password)):
+        raise ValidationFailed.at(pointer, "password_too_weak", "It stands in published breaches.")
 
 
 @lru_cache(maxsize=1)
