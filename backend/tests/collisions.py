@@ -22,25 +22,22 @@ WAITING = text(
 )
 
 
-async def collide(row: Any, work: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
+async def collide(row: Any, work: Sequence[Coroutine[Any, Any, Answer]], *, also: Sequence[Any] = ()) -> list[Answer]:
     """Run all of `work`, which writes `row` (a table's instance); at most 9 at once, so that each has a connection.
 
-    On PostgreSQL the row is locked until every one of them has come as far as writing it, so that each has read it as
-    it was. SQLite lets one transaction at a time in: there they run one after the other, as in life.
+    On PostgreSQL the row and those of `also` are locked until every one of them has come as far as writing one, so that
+    each has read them as they were. SQLite lets one transaction at a time in: there they run one after the other, as
+    in life.
     """
-    engine = build_engine(settings.database_url, pool_size=2)
+    engine = build_engine(settings.database_url, pool_size=1)
     try:
         async with AsyncSession(engine) as holder:
             if not is_sqlite(engine):
-                await holder.get_one(type(row), row.id, with_for_update=True)
+                for one in (row, *also):
+                    await holder.get_one(type(one), one.id, with_for_update=True)
             running = [asyncio.ensure_future(one) for one in work]
-
-            async def all_wait() -> bool:
-                async with engine.connect() as connection:
-                    return (await connection.execute(WAITING)).scalar_one() >= len(running)
-
             if not is_sqlite(engine):
-                await eventually(all_wait)
+                await all_wait(len(running))
             await holder.rollback()
         return await asyncio.gather(*running)
     finally:
@@ -91,3 +88,17 @@ async def _deleted_between(email: str, work: Coroutine[Any, Any, Answer]) -> Ans
         event.remove(pool, "checkin", delete)
     assert deleted == [1]
     return answer
+
+
+async def all_wait(number: int) -> None:
+    """Until so many statements wait for a lock, on PostgreSQL."""
+    engine = build_engine(settings.database_url, pool_size=1)
+
+    async def wait() -> bool:
+        async with engine.connect() as connection:
+            return (await connection.execute(WAITING)).scalar_one() >= number
+
+    try:
+        await eventually(wait)
+    finally:
+        await engine.dispose()

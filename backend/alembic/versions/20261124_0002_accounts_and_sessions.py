@@ -1,6 +1,7 @@
 """What accounts and sessions need to hold against attackers: audit, devices, budgets, idempotency, exports
 
 Each index has its question:
+- users_staff: who is an admin, asked under a lock at each change of one; it has the few accounts with a role alone.
 - audit_events (actor_id, id), (action, id), (target_id, id): the audit by person, by kind, by what it was done to.
 - audit_origins: erasure with the account; the sweep by age.
 - known_devices, mail_budgets, idempotency_keys.created_at, exports.expires_at: their sweeps.
@@ -21,7 +22,10 @@ depends_on: str | None = None
 
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-NO_CLAIM = sa.text("purpose <> 'claim'")
+NO_CLAIM, HAS_ROLES = (
+    {"sqlite_where": sa.text(where), "postgresql_where": sa.text(where)}
+    for where in ("purpose <> 'claim'", "roles <> '[]'")
+)
 SEALED = {
     "audit_events": "SELECT 1 FROM audit_events WHERE id = NEW.id OR rowid = NEW.rowid",
     "audit_seals": "SELECT 1 FROM audit_seals WHERE sequence = NEW.sequence OR event_id = NEW.event_id",
@@ -38,20 +42,14 @@ def _owner(*, nullable: bool = False) -> list[sa.schema.SchemaItem]:
 
 def upgrade() -> None:
     op.add_column("users", sa.Column("locale", sa.String(8), nullable=False, server_default="en"))
+    op.create_index("ix_users_staff", "users", ["id"], **HAS_ROLES)
     op.add_column("installation", sa.Column("signing_number", sa.Integer(), nullable=False, server_default="1"))
     op.add_column("installation", sa.Column("signing_since", UTCDateTime()))
     op.add_column("installation", sa.Column("secret_check", sa.String(64)))
     op.add_column("mail_tokens", sa.Column("hashed_password", sa.String(255)))
     op.add_column("mail_tokens", sa.Column("full_name", sa.String(200)))
     op.drop_index("uq_mail_tokens_user_id_purpose", "mail_tokens")
-    op.create_index(
-        "uq_mail_tokens_user_id_purpose",
-        "mail_tokens",
-        ["user_id", "purpose"],
-        unique=True,
-        sqlite_where=NO_CLAIM,
-        postgresql_where=NO_CLAIM,
-    )
+    op.create_index("uq_mail_tokens_user_id_purpose", "mail_tokens", ["user_id", "purpose"], unique=True, **NO_CLAIM)
     op.create_index("ix_mail_tokens_user_id", "mail_tokens", ["user_id"])
     _audit()
     op.create_table(
@@ -215,4 +213,5 @@ def downgrade() -> None:
     op.drop_column("mail_tokens", "hashed_password")
     for column in ("secret_check", "signing_since", "signing_number"):
         op.drop_column("installation", column)
+    op.drop_index("ix_users_staff", "users")
     op.drop_column("users", "locale")

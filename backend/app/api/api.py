@@ -1,6 +1,18 @@
 """The table of contents of version 1."""
 
-from app.api.endpoints import auth, config, export, health, metrics, recovery, revocation, sessions, tasks, users
+from app.api.endpoints import (
+    admin_users,
+    auth,
+    config,
+    export,
+    health,
+    metrics,
+    recovery,
+    revocation,
+    sessions,
+    tasks,
+    users,
+)
 from app.api.strict import StrictRouter
 
 api_router = StrictRouter()
@@ -11,6 +23,7 @@ api_router.include_router(users.router)
 api_router.include_router(sessions.router)
 api_router.include_router(export.router)
 api_router.include_router(tasks.router)
+api_router.include_router(admin_users.router)
 api_router.include_router(health.router)
 api_router.include_router(config.router)
 api_router.include_router(metrics.router)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, Query, Request, Response
@@ -93,7 +93,7 @@ async def get_current_user(principal: CurrentPrincipal, db: DB) -> User:
 CurrentUser = Annotated[User, Depends(get_current_user)]
 
 
-def require(permission: Permission) -> object:
+def require(permission: Permission) -> Any:
     """A dependency that lets only holders of `permission` pass: `dependencies=[require(Permission.users_read)]`."""
 
     async def check(principal: CurrentPrincipal) -> None:

@@ -279,6 +279,15 @@ class ExportExists(AppError):
     status, code = 429, "export_exists"
 
 
+class LastAdmin(AppError):
+    """The last admin cannot be demoted, disabled or deleted.
+
+    Make another account an admin first.
+    """
+
+    status, code = 409, "last_admin"
+
+
 class InvalidToken(AppError):
     """The token is unknown, expired or used.
 

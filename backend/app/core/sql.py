@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils
-from sqlalchemy import DateTime, Dialect, Float, String, bindparam
+from sqlalchemy import Boolean, DateTime, Dialect, Float, String, bindparam
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -82,6 +82,25 @@ def _xid_postgresql(*_: Any, **__: Any) -> str:
 @compiles(transaction_id, "sqlite")
 def _xid_sqlite(*_: Any, **__: Any) -> str:
     return "0"
+
+
+class json_holds(FunctionElement[bool]):  # noqa: N801 - reads as the SQL function that it is
+    """Whether a JSON list has a text among its elements: `json_holds(column, "admin")`."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(json_holds, "postgresql")
+def _holds_postgresql(element: json_holds, compiler: Any, **kw: Any) -> str:
+    column, value = (compiler.process(one, **kw) for one in element.clauses)
+    return f"({column} ? {value})"
+
+
+@compiles(json_holds, "sqlite")
+def _holds_sqlite(element: json_holds, compiler: Any, **kw: Any) -> str:
+    column, value = (compiler.process(one, **kw) for one in element.clauses)
+    return f"({value} IN (SELECT value FROM json_each({column})))"  # noqa: S608 - both were compiled by SQLAlchemy
 
 
 def is_sqlite(db: AsyncSession | AsyncEngine) -> bool:

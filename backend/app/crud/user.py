@@ -7,7 +7,7 @@ from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import insert_new
-from app.models.user import User
+from app.models.user import HAS_NO_ROLE, User
 from app.models.user_session import UserSession
 from app.schemas.users import UserCreate, UserUpdate, canonical_email
 
@@ -57,11 +57,14 @@ async def move(db: AsyncSession, user: User, email: str) -> bool:
 
 
 async def purge_unverified(db: AsyncSession, *, before: datetime, most: int) -> list[UUID]:
-    """Delete accounts made before then whose address was never proven and that nobody is signed in to; their ids."""
+    """Delete accounts made before then whose address was never proven and that nobody is signed in to; their ids.
+
+    One with a role stays: somebody answers for it, and it may be the last admin's.
+    """
     signed_in = select(UserSession.id).where(UserSession.user_id == User.id).exists()
     old = (
         select(User.id)
-        .where(col(User.is_verified).is_(False), col(User.created_at) < before, ~signed_in)
+        .where(col(User.is_verified).is_(False), HAS_NO_ROLE, col(User.created_at) < before, ~signed_in)
         .limit(most)
         .with_for_update(skip_locked=True)
     )

@@ -118,6 +118,7 @@ async def update_profile(db: AsyncSession, user: User, new: UserUpdate) -> User:
     """Set what a user may set of their own account."""
     updated = await users.update(db, db_obj=user, obj_in=new)
     await user_cache.changed(db, user.id)
+    await audit.record(db, Action.profile_updated, actor=user.id, target=user.id)
     return updated
 
 

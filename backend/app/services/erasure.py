@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.config import settings
 from app.crud import user as users
 from app.models.audit import Action
-from app.services import audit, user_cache
+from app.services import audit, last_admin, user_cache
 
 log = structlog.get_logger()
 
@@ -19,7 +19,11 @@ async def erase(db: AsyncSession, user_id: UUID, *, actor: UUID | None) -> bool:
 
     The database deletes with it what refers to it. Where the request came from is kept only when `actor` is another
     than the account: then it is theirs.
+
+    Raises:
+        LastAdmin: it is the last active admin.
     """
+    await last_admin.spare(db, user_id)
     if not await users.remove(db, user_id):
         return False
     await audit.record(db, Action.user_deleted, actor=actor, target=user_id, traced=actor != user_id)

@@ -147,7 +147,7 @@ async def end_all(db: AsyncSession, user_id: UUID, *, reason: str, actor: UUID |
 async def _ended(db: AsyncSession, user_id: UUID, ids: list[UUID], *, reason: str, actor: UUID | None) -> None:
     if ids:
         await _forget(db, ids, reason)
-        await audit.record(db, Action.session_ended, actor=actor, target=user_id, owner=user_id)
+        await audit.record(db, Action.session_ended, actor=actor, target=user_id, owner=actor or user_id)
 
 
 async def _forget(db: AsyncSession, ids: list[UUID], reason: str) -> None:

@@ -47,7 +47,7 @@ async def test_every_code_belongs_to_its_status_and_to_an_operation(document):
             for code in codes_of(response):
                 assert str(catalogue()[code].status) == status, (name, code)
                 seen.add(code)
-    assert set(catalogue()) - seen <= NO_OPERATION | {"permission_denied"}  # no operation needs a permission yet
+    assert set(catalogue()) - seen <= NO_OPERATION
 
 
 async def test_every_operation_is_named_and_grouped(document):
