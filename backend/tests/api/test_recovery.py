@@ -45,7 +45,7 @@ async def test_a_forgotten_password_is_set_anew_by_mail(
     await client.post(
         f"{V1}/auth/password/forgot",
         json={"email": account.email.upper()},
-        headers={"X-Forwarded-Host": "evil.example"},
+        headers={"Host": "localhost:8000", "X-Forwarded-Host": "evil.example"},
     )
     mail = await smtp.wait_for(account.email, number=2)
     assert mail.subject == "Set a new password"

@@ -18,6 +18,12 @@ from app.schemas.users import canonical_email
         ("STRASSE@example.com", "strasse@example.com"),
         ("ada@straße.example", "ada@xn--strae-oqa.example"),  # another host than strasse.example
         ("ada@例え.example", "ada@xn--r8jz45g.example"),
+        ("ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"),
+        ("ada@ＥＸＡＭＰＬＥ.com", "ada@example.com"),
+        ("ada@example。com", "ada@example.com"),  # the ideographic full stop
+        ("ⓐⓓⓐ@example.com", "ada@example.com"),
+        ("ada@пример.example", "ada@xn--e1afmkfd.example"),
+        ("ada+list@example.com", "ada+list@example.com"),
     ],
 )
 def test_an_address_has_one_form(written: str, stored: str) -> None:
@@ -49,6 +55,21 @@ def test_an_address_has_one_form(written: str, stored: str) -> None:
         "ada@exam\u200dple.com",
         "ada@example.com.",
         "ada@xn--.example",
+        "ada@xn--exmple-4nf.com",  # a Cyrillic а again, written in ASCII
+        "ada@gοogle.com",  # a Greek ο
+        "аdmin@example.com",
+        '"Ada" <ada@example.com>',
+        "ada@example.com (Ada)",
+        "ada(comment)@example.com",
+        '"ada"@example.com',
+        "ada@[IPv6:::1]",
+        "ada@127.0.0.1",
+        "ada@localhost",
+        "mailto:ada@example.com",
+        "ada@example.com?cc=b@example.com",
+        "ada\u200b@example.com",  # a zero-width space
+        "ada@example.com\u202e",
+        "ada@" + "a" * 64 + ".com",
     ],
 )
 def test_what_is_no_address_is_refused(written: str) -> None:
