@@ -16,13 +16,16 @@ async def get(db: AsyncSession, user_id: UUID) -> User | None:
     return await db.get(User, user_id)
 
 
-async def get_by_email(db: AsyncSession, email: str) -> User | None:
-    """The account of an address, in any letter case or Unicode form."""
+async def get_by_email(db: AsyncSession, email: str, *, held: bool = False) -> User | None:
+    """The account of an address, in any letter case or Unicode form; where `held`, it stays until the commit."""
     try:
         canonical = canonical_email(email)
     except ValueError:
         return None
-    return (await db.exec(select(User).where(User.email == canonical))).first()
+    statement = select(User).where(User.email == canonical)
+    if held:
+        statement = statement.with_for_update(read=True, key_share=True)
+    return (await db.exec(statement)).first()
 
 
 async def create(db: AsyncSession, *, obj_in: UserCreate, hashed_password: str, **values: Any) -> User | None:

@@ -17,6 +17,7 @@ from app.core.errors import RequestInProgress, ValidationFailed
 from app.core.secrets import derive_key
 from app.core.sql import new_id
 from app.crud import idempotency_key as rows
+from app.crud import user as users
 from app.models.idempotency_key import IdempotencyKey
 
 LIFE = timedelta(hours=24)
@@ -83,12 +84,14 @@ async def kept(db: AsyncSession, claim: Claim) -> Answer | None:
 
 
 async def keep(db: AsyncSession, claim: Claim, answer: Answer) -> None:
-    """Keep the answer with the work that it tells of.
+    """Keep the answer with the work that it tells of, unless the account that it belongs to has gone meanwhile.
 
     Raises:
         RequestInProgress: it took longer than its lease, and another request has begun the same.
     """
     owner = db.info.pop(_OWNER, None) or claim.user_id
+    if owner and not await users.hold(db, owner):
+        return
     values = {"user_id": owner, "status": answer.status, "headers": answer.headers, "answer": answer.body}
     if not await rows.keep(db, claim.id, **values):
         raise RequestInProgress

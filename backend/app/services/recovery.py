@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 async def forgot(db: AsyncSession, email: str) -> None:
     """Promise a link to set a new password, where the address has an account. The work is the same where not."""
-    user = await users.get_by_email(db, email)
+    user = await users.get_by_email(db, email, held=True)
     whose = user.id if user else None
     if await mailing.within_budget(db, email):
         await promise_reset(db, user, email)

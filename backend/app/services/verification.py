@@ -30,7 +30,7 @@ async def promise(db: AsyncSession, user: User) -> None:
 
 async def resend(db: AsyncSession, email: str) -> None:
     """Promise another verification mail, where an account waits for one. The work is the same where none does."""
-    user = await users.get_by_email(db, email)
+    user = await users.get_by_email(db, email, held=True)
     whose = user.id if user else None
     if await mailing.within_budget(db, email):
         user_id = user.id if user else new_id()
@@ -45,7 +45,7 @@ async def register_quietly(db: AsyncSession, new: UserCreate, hashed: str, made:
     `made` is the new account. A second registration of an address that was never verified changes nothing now: it
     waits, with its own password and name, for its own mailed token. Otherwise the owner is told.
     """
-    owner = await users.get_by_email(db, new.email)
+    owner = await users.get_by_email(db, new.email, held=True)
     user_id = owner.id if owner else new_id()
     if await mailing.within_budget(db, new.email):
         link = mailing.new_link(MailPurpose.verify if made else MailPurpose.claim, user_id, new.email)

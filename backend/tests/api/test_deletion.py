@@ -179,3 +179,14 @@ async def test_an_account_that_goes_at_this_moment_is_not_changed(
 ) -> None:
     change = account.client.request(method, f"{V1}/users/{path}", json=body, headers=account.bearer)
     assert problem(await deleted_meanwhile(account.email, change)) == (401, "invalid_access_token")
+
+
+@pytest.mark.parametrize("path", ["verify-email/resend", "password/forgot"])
+async def test_a_mail_to_an_account_that_goes_at_this_moment_is_promised_to_nobody(
+    db, account: Account, path: str
+) -> None:
+    user_id = (await account.me()).json()["id"]
+    headers = {**account.bearer, "Idempotency-Key": account.email}
+    asked = account.client.post(f"{V1}/auth/{path}", json={"email": account.email}, headers=headers)
+    assert (await deleted_meanwhile(account.email, asked)).status_code == 202
+    assert (await db.exec(select(MailToken).where(MailToken.user_id == UUID(user_id)))).first() is None
