@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help dev test lint types format migrate reset up bench mutants test-faults image-test lock
+.PHONY: help dev test lint types format migrate reset up bench mutants test-faults image-test lock audit-deps
 
 BIN := .venv/bin
 COVERAGE_FLOOR ?= 95
@@ -56,6 +56,9 @@ image-test: ## Build the images and run the guide's commands in them, where a co
 
 lock: .venv/bin/python ## Pin every dependency anew, by hash
 	@cd backend && exec ../scripts/lock
+
+audit-deps: .venv/bin/python ## Ask the package index for advisories on what is pinned for production
+	@exec $(BIN)/python scripts/audit_deps.py backend/requirements.lock backend/requirements-flower.lock
 
 # --- installing: a stamp a set, done again when its lock or the project's own file changes ---
 
