@@ -1,6 +1,7 @@
 """A deleted account leaves nothing about the person behind, but the audit's events, which know an id and no more."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,6 +24,7 @@ from tests.factories import make_task
 from tests.flows import PASSWORD, V1, Account, problem
 from tests.waiting import eventually
 
+OTHER_EMAIL = "needle-elsewhere@example.com"
 NAME, AGENT, ADDRESS = "Aurelia Needleworth", "NeedleBrowser/7.1 (Haystack OS)", "198.51.100.77"
 NETWORK = "198.51.100."
 PSEUDONYMOUS = {"audit_events", "changes"}
@@ -33,7 +35,9 @@ async def live_a_life(client: AsyncClient) -> Account:
     """Do whatever leaves a trace, from one address with one browser."""
     account = Account(client)
     new = {"email": account.email, "password": PASSWORD, "full_name": NAME}
-    assert (await client.post(f"{V1}/auth/register", json=new)).status_code == 201
+    once = {"Idempotency-Key": secrets.token_hex(8)}
+    for _ in range(2):
+        assert (await client.post(f"{V1}/auth/register", json=new, headers=once)).status_code == 201
     assert (await account.login()).status_code == 200
     assert (await account.logout()).status_code == 204
     wrong = {"email": account.email, "password": "not-the-password"}
@@ -43,9 +47,23 @@ async def live_a_life(client: AsyncClient) -> Account:
     again = {"password": PASSWORD}
     assert (await client.post(f"{V1}/auth/reauthenticate", json=again, headers=account.bearer)).status_code == 204
     assert (await client.put(f"{V1}/users/me", json={"full_name": NAME}, headers=account.bearer)).status_code == 200
-    asked = await client.post(f"{V1}/users/me/export", headers=account.bearer)
+    for path in ("password/forgot", "verify-email/resend"):
+        assert (await client.post(f"{V1}/auth/{path}", json={"email": account.email})).status_code == 202
+    other = {"new_email": OTHER_EMAIL, "current_password": PASSWORD}
+    assert (await client.post(f"{V1}/users/me/email", json=other, headers=account.bearer)).status_code == 202
+    await replay(Account(client, account.email))
+    asked = await client.post(f"{V1}/users/me/export", headers={**account.bearer, **once})
     assert (await carry_out(asked.json()["id"])).status == TaskStatus.succeeded
     return account
+
+
+async def replay(account: Account) -> None:
+    """Have one's refresh token stolen."""
+    assert (await account.login()).status_code == 200
+    spent = account.pair["refresh_token"]
+    for _ in range(2):
+        account.pair = (await account.refresh()).json()
+    assert (await account.refresh(spent)).status_code == 401
 
 
 async def add_what_a_client_cannot(db: Any, user: User) -> None:
@@ -118,7 +136,7 @@ async def test_nothing_about_the_person_is_left(db, new_client) -> None:
     account = await live_a_life(client)
     user_id = UUID((await account.me()).json()["id"])
     await add_what_a_client_cannot(db, await db.get_one(User, user_id))
-    about, identity = [account.email, NAME, NETWORK, "NeedleBrowser"], [str(user_id), user_id.hex]
+    about, identity = [account.email, OTHER_EMAIL, NAME, NETWORK, "NeedleBrowser"], [str(user_id), user_id.hex]
 
     before = {place.partition(":")[0] for place in await rows_with([*about, *identity])}
     assert before >= every_table_of_a_person() | PSEUDONYMOUS | {"export_chunks"}, "the test has something to find"
@@ -132,6 +150,12 @@ async def test_nothing_about_the_person_is_left(db, new_client) -> None:
         return not await keys_with([*about, *identity])
 
     await eventually(redis_forgot)
+
+    # Asking for what is not there any more stores nothing of it.
+    for path in ("password/forgot", "verify-email/resend"):
+        assert (await client.post(f"{V1}/auth/{path}", json={"email": account.email})).status_code == 202
+    assert (await account.login()).status_code == 401
+    assert await rows_with([account.email, NAME]) == set()
 
 
 async def test_the_audit_still_knows_that_it_happened(db, client: AsyncClient) -> None:
@@ -155,7 +179,7 @@ async def test_a_deletion_by_somebody_else_leaves_nothing_either(db, new_client)
     assert await erasure.erase(db, user_id, actor=None)
     assert not await erasure.erase(db, uuid4(), actor=None)
     await db.commit()
-    assert await rows_with([account.email, NAME, NETWORK, "NeedleBrowser"]) == set()
+    assert await rows_with([account.email, OTHER_EMAIL, NAME, NETWORK, "NeedleBrowser"]) == set()
 
 
 @pytest.mark.parametrize("password", [PASSWORD, "not-the-password"])
