@@ -30,7 +30,7 @@ async def ask(db: AsyncSession, principal: Principal, given: EmailChange) -> Non
     """
     proven = await recovery.prove(db, principal, given.current_password)
     user = await recovery.still(db, principal, proven)
-    owner = await users.get_by_email(db, given.new_email)
+    owner = await users.get_by_email(db, given.new_email, held=True)
     if await mailing.within_budget(db, given.new_email):
         await mail_token.drop(db, user.id, MailPurpose.change)
         link = mailing.new_link(MailPurpose.change, new_id() if owner else user.id, given.new_email)

@@ -9,7 +9,7 @@ from httpx2 import AsyncClient, Response
 from app.core.db import new_session
 from app.models import MailPurpose
 from app.services import tokens
-from tests.collisions import collide
+from tests.collisions import collide, deleted_meanwhile
 from tests.factories import make_user
 from tests.fixtures import Clock
 from tests.flows import PASSWORD, V1, Account, new_email, problem
@@ -79,6 +79,13 @@ async def test_a_taken_address_is_answered_alike_and_its_owner_is_told(account: 
     assert (taken.status_code, taken.content) == (free.status_code, free.content)
     assert await promised(account.email, CHANGE) == []
     assert await mails_of(owner.email) == ["email_taken"]
+
+
+async def test_the_owner_of_the_address_may_go_at_this_moment(account: Account) -> None:
+    async with new_session() as db:
+        owner = await make_user(db)
+    answer = await deleted_meanwhile(owner.email, ask(account, owner.email))
+    assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
 
 
 async def test_a_wrong_password_asks_for_nothing(account: Account) -> None:
