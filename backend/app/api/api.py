@@ -16,10 +16,10 @@ from app.api.endpoints import (
 from app.api.strict import StrictRouter
 
 api_router = StrictRouter()
+api_router.include_router(users.router)  # asked most: a request is held against the routes from the top
 api_router.include_router(auth.router)
 api_router.include_router(revocation.router)
 api_router.include_router(recovery.router)
-api_router.include_router(users.router)
 api_router.include_router(sessions.router)
 api_router.include_router(export.router)
 api_router.include_router(tasks.router)
