@@ -65,7 +65,7 @@ class Model:
     def refusal(self, session: Session, generation: int) -> str | None:
         """Why a refresh token is refused; None when it is taken."""
         newest = len(session.tokens) - 1
-        if session.revoked:
+        if session.revoked or not self.active:
             return "session_revoked"
         if session.ends <= self.now:
             return "invalid_refresh_token"
