@@ -16,7 +16,7 @@ def users() -> None:
     """Look after accounts."""
 
 
-@users.command(epilog=reads(*DATABASE, *SECRETS, "PASSWORD_MIN_LENGTH", *OF_ALL))
+@users.command(epilog=reads(*DATABASE, *SECRETS, "PASSWORD_MIN_LENGTH", "BREACH_CHECK_URL", *OF_ALL))
 @click.option("--email", required=True, help="The new account's address; it counts as verified.")
 def create_admin(email: str) -> None:
     """Make an account that may do everything. Reads its password from standard input."""
