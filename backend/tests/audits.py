@@ -66,9 +66,9 @@ class Audit:
             sequence, mac = str(await sealing.newest(db)).split(":")
         return int(sequence), bytes.fromhex(mac)
 
-    async def verify(self, known: tuple[int, bytes] | None = None) -> Report:
+    async def verify(self, known: tuple[int, bytes] | None = None, *old_secrets: bytes) -> Report:
         async with self.session() as db:
-            return await verify(db, known=known)
+            return await verify(db, known=known, old_secrets=old_secrets)
 
     async def found(self) -> set[tuple[str, int | None]]:
         """The faults, by kind and seal."""

@@ -1,6 +1,7 @@
 """The table of contents of version 1."""
 
 from app.api.endpoints import (
+    admin_audit,
     admin_users,
     auth,
     config,
@@ -9,6 +10,7 @@ from app.api.endpoints import (
     metrics,
     recovery,
     revocation,
+    security_events,
     sessions,
     tasks,
     users,
@@ -21,9 +23,11 @@ api_router.include_router(auth.router)
 api_router.include_router(revocation.router)
 api_router.include_router(recovery.router)
 api_router.include_router(sessions.router)
+api_router.include_router(security_events.router)
 api_router.include_router(export.router)
 api_router.include_router(tasks.router)
 api_router.include_router(admin_users.router)
+api_router.include_router(admin_audit.router)
 api_router.include_router(health.router)
 api_router.include_router(config.router)
 api_router.include_router(metrics.router)

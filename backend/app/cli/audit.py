@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -36,13 +37,21 @@ def audit() -> None:
 
 @audit.command(epilog=reads(*DATABASE, *SECRETS, *OF_ALL))
 @click.option("--seal", type=Seal(), help="A newest seal from the logs: finds a tail that was cut off since.")
+@click.option(
+    "--old-secret-file",
+    "old",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="A SECRET_KEY that was replaced: what it sealed is verified too. May be given several times.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def verify(seal: tuple[int, bytes] | None, as_json: bool) -> None:
+def verify(seal: tuple[int, bytes] | None, old: tuple[Path, ...], as_json: bool) -> None:
     """Verify the chain of seals and name what was altered or is missing. Exit code 1 when something was.
 
-    Runs beside everything else, and needs the SECRET_KEY with which the events were sealed.
+    Runs beside everything else, and needs the SECRET_KEY with which the events were sealed, or those.
     """
-    report = asyncio.run(_verify(seal))
+    secrets = [file.read_text().strip().encode() for file in old]
+    report = asyncio.run(_verify(seal, secrets))
     click.echo(_as_json(report) if as_json else _as_text(report))
     if not report.holds:
         raise click.ClickException(
@@ -51,13 +60,13 @@ def verify(seal: tuple[int, bytes] | None, as_json: bool) -> None:
         )
 
 
-async def _verify(seal: tuple[int, bytes] | None) -> "Report":
+async def _verify(seal: tuple[int, bytes] | None, old_secrets: list[bytes]) -> "Report":
     from app.core.db import dispose, new_session
     from app.services import audit_check
 
     try:
         async with new_session(read_only=True) as db:
-            return await audit_check.verify(db, known=seal)
+            return await audit_check.verify(db, known=seal, old_secrets=old_secrets)
     finally:
         await dispose()
 

@@ -24,13 +24,23 @@ def root() -> bytes:
 @lru_cache(maxsize=64)
 def derive_key(purpose: str) -> bytes:
     """32 bytes for one purpose."""
-    return HKDF(hashes.SHA256(), length=32, salt=None, info=b"neoforge/" + purpose.encode()).derive(root())
+    return derive_from(root(), purpose)
+
+
+def derive_from(secret: bytes, purpose: str) -> bytes:
+    """32 bytes for one purpose, from a secret that need not be the present one."""
+    return HKDF(hashes.SHA256(), length=32, salt=None, info=b"neoforge/" + purpose.encode()).derive(secret)
 
 
 @lru_cache(maxsize=1)
 def key_id() -> str:
     """A short public name of the root secret; rows keep it, so that they know what they were made with."""
-    return hashlib.sha256(derive_key("key-id")).hexdigest()[:8]
+    return key_id_of(root())
+
+
+def key_id_of(secret: bytes) -> str:
+    """The name of a secret that need not be the present one."""
+    return hashlib.sha256(derive_from(secret, "key-id")).hexdigest()[:8]
 
 
 def start_secrets() -> None:

@@ -22,6 +22,11 @@ def new_id() -> UUID:
     return UUID(int=uuid_utils.uuid7().int)
 
 
+def first_id(moment: datetime) -> UUID:
+    """What no `new_id` of that moment or later is below."""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
+
+
 class UTCDateTime(TypeDecorator[datetime]):
     """An aware timestamp: `timestamptz` on PostgreSQL, text of fixed width (so that it sorts) on SQLite."""
 

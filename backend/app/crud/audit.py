@@ -1,11 +1,18 @@
-from datetime import datetime
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import insert, literal
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.sql import first_id
+from app.crud.pages import page
 from app.models.audit import AuditEvent, AuditOrigin
 from app.models.user import User
+from app.schemas.pages import Page, Window
+
+SLACK = timedelta(minutes=1)  # an event's id and its time are made one after the other, by two clocks that may be set
 
 
 async def add(db: AsyncSession, event: AuditEvent, came_from: AuditOrigin | None) -> None:
@@ -26,3 +33,31 @@ async def add(db: AsyncSession, event: AuditEvent, came_from: AuditOrigin | None
 
 async def purge_origins(db: AsyncSession, *, before: datetime) -> int:
     return (await db.exec(delete(AuditOrigin).where(col(AuditOrigin.created_at) < before))).rowcount
+
+
+async def find(
+    db: AsyncSession, window: Window, *, actor_id: UUID | None, action: str | None, since: datetime | None
+) -> Page[AuditEvent]:
+    """Events, the newest first. Ids are in the order of time, so that `since` reads no older rows."""
+    statement = select(AuditEvent)
+    if actor_id is not None:
+        statement = statement.where(AuditEvent.actor_id == actor_id)
+    if action is not None:
+        statement = statement.where(AuditEvent.action == action)
+    if since is not None:
+        statement = statement.where(AuditEvent.id >= first_id(since - SLACK), AuditEvent.created_at >= since)
+    return await page(db, statement, AuditEvent.id, window)
+
+
+async def about(db: AsyncSession, user_id: UUID, window: Window) -> Page[AuditEvent]:
+    """What happened to an account."""
+    statement = select(AuditEvent).where(AuditEvent.target_id == str(user_id), AuditEvent.target_type == "user")
+    return await page(db, statement, AuditEvent.id, window)
+
+
+async def origins(db: AsyncSession, events: Collection[UUID], *, owner: UUID | None = None) -> dict[UUID, AuditOrigin]:
+    """Where events came from, as far as it stands still; with `owner`, that account's own alone."""
+    statement = select(AuditOrigin).where(col(AuditOrigin.event_id).in_(events))
+    if owner is not None:
+        statement = statement.where(AuditOrigin.user_id == owner)
+    return {one.event_id: one for one in (await db.exec(statement)).all()}

@@ -1,7 +1,7 @@
 """Verifying the audit: every seal and every event is looked at, a thousand at a time, whatever was done to them."""
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,9 +38,14 @@ class Report:
                 self.unnamed += 1
 
 
-async def verify(db: AsyncSession, *, known: tuple[int, bytes] | None = None) -> Report:
-    """Walk the chain from its first seal, then the events. `known` is a seal that was kept elsewhere."""
-    report, walk = Report(), Walk()
+async def verify(
+    db: AsyncSession, *, known: tuple[int, bytes] | None = None, old_secrets: Sequence[bytes] = ()
+) -> Report:
+    """Walk the chain from its first seal, then the events.
+
+    `known` is a seal that was kept elsewhere; `old_secrets` are the SECRET_KEYs before the present one.
+    """
+    report, walk = Report(), Walk([chain.Key.present(), *(chain.Key.of(secret) for secret in old_secrets)])
     place: Any = None
     while links := await rows.links(db, after=place, most=BATCH):
         place = links[-1].sequence

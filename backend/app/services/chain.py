@@ -2,11 +2,12 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from uuid import UUID
 
-from app.core.secrets import derive_key
+from app.core.secrets import derive_from, key_id_of, root
 from app.models.audit import AuditEvent
 
 GENESIS = bytes(32)
@@ -53,10 +54,28 @@ def frame(*parts: bytes | str | None) -> bytes:
     return bytes(made)
 
 
-def mac(previous: bytes, *, sequence: int, key_id: str, sealed_at: datetime, event: Event) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What seals are made with, and its public name."""
+
+    id: str
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    @lru_cache(maxsize=16)
+    def of(cls, supplied: bytes) -> "Key":
+        """The key of a SECRET_KEY."""
+        return cls(key_id_of(supplied), derive_from(supplied, "audit"))
+
+    @classmethod
+    def present(cls) -> "Key":
+        return cls.of(root())
+
+
+def mac(key: Key, previous: bytes, *, sequence: int, sealed_at: datetime, event: Event) -> bytes:
     """The mac of a seal: over the one before, every other column of its own row, and the event."""
-    seal = frame(previous, sequence.to_bytes(8, "big"), key_id, _moment(sealed_at))
-    return hmac.digest(derive_key("audit"), _FORM + seal + event.framed(), "sha256")
+    seal = frame(previous, sequence.to_bytes(8, "big"), key.id, _moment(sealed_at))
+    return hmac.digest(key.secret, _FORM + seal + event.framed(), "sha256")
 
 
 def origin_digest(salt: bytes, ip: str | None, user_agent: str | None) -> str:

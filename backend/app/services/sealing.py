@@ -7,7 +7,6 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
-from app.core.secrets import key_id
 from app.crud import lease
 from app.crud import seal as rows
 from app.models.audit import AuditSeal
@@ -47,7 +46,7 @@ async def seal(db: AsyncSession, me: UUID, *, most: int = BATCH) -> Batch | None
     newest = await rows.newest(db)
     found = await rows.waiting(db, most=most)
     made: list[AuditSeal] = []
-    last, now, key = newest, utc_now(), key_id()
+    last, now, key = newest, utc_now(), chain.Key.present()
     for event, has_seal in found:
         if has_seal is None:  # else somebody put it back into the queue: it is only taken out
             last = _next(last, chain.Event.of(event), key, now)
@@ -56,10 +55,10 @@ async def seal(db: AsyncSession, me: UUID, *, most: int = BATCH) -> Batch | None
     return Batch(newest, made, len(found))
 
 
-def _next(last: AuditSeal | None, event: chain.Event, key: str, now: datetime) -> AuditSeal:
+def _next(last: AuditSeal | None, event: chain.Event, key: chain.Key, now: datetime) -> AuditSeal:
     sequence = last.sequence + 1 if last else 1
-    mac = chain.mac(last.mac if last else chain.GENESIS, sequence=sequence, key_id=key, sealed_at=now, event=event)
-    return AuditSeal(sequence=sequence, event_id=event.id, key_id=key, mac=mac, created_at=now)
+    mac = chain.mac(key, last.mac if last else chain.GENESIS, sequence=sequence, sealed_at=now, event=event)
+    return AuditSeal(sequence=sequence, event_id=event.id, key_id=key.id, mac=mac, created_at=now)
 
 
 async def newest(db: AsyncSession) -> str | None:

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.core.sql import is_sqlite
+from app.services import chain
 from tests.audits import Audit, own
 
 __all__ = ["own"]
@@ -255,3 +256,35 @@ async def test_an_event_that_is_put_back_into_the_queue_stops_nothing(own: Audit
     await own.sealed(1)
     report = await own.verify()
     assert (report.holds, report.sealed, report.unsealed) == (True, 3, 0)
+
+
+OLD = b"an-old-secret-that-was-replaced-once"
+
+
+async def sealed_with(own: Audit, secret: bytes, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many events more, sealed by a process that has this SECRET_KEY."""
+    with monkeypatch.context() as patched:
+        patched.setattr(chain, "root", lambda: secret)
+        await own.sealed(number)
+
+
+async def test_a_replaced_secret_is_given_to_verify_what_it_sealed(own: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    await sealed_with(own, OLD, 3, monkeypatch)
+    await own.sealed(2)
+    assert await own.found() == {("key_unknown", 1), ("key_unknown", 2), ("key_unknown", 3)}
+    assert (await own.verify(None, OLD)).holds
+    await own.tamper("UPDATE audit_events SET result = 'x' WHERE id = {2}")
+    report = await own.verify(None, OLD)
+    assert [(fault.kind, fault.sequence) for fault in report.faults] == [("event_altered", 2)]
+
+
+async def test_who_has_a_replaced_secret_makes_no_seal_with_it(own: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    await sealed_with(own, OLD, 2, monkeypatch)
+    await own.sealed(2)
+    await sealed_with(own, OLD, 1, monkeypatch)
+    await own.sealed(1)
+    report = await own.verify(None, OLD)
+    assert {(fault.kind, fault.sequence) for fault in report.faults} == {("key_replaced", 5), ("key_replaced", 6)}
+    await own.tamper(DROP_ORIGINS, "DELETE FROM audit_seals WHERE sequence > 2")
+    report = await own.verify(None, OLD)  # all that the present secret sealed was cut off
+    assert ("key_replaced", 2) in {(fault.kind, fault.sequence) for fault in report.faults}

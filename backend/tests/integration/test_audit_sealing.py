@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from httpx2 import AsyncClient
@@ -95,7 +96,7 @@ async def test_origins_go_with_age_and_leave_the_chain_whole(client: AsyncClient
     assert (await all_sealed()).holds
 
 
-async def test_verify_says_what_it_found(own: Audit) -> None:
+async def test_verify_says_what_it_found(own: Audit, tmp_path: Path) -> None:
     await own.sealed(3)
     await own.record(1)
     sequence, mac = await own.newest()
@@ -119,6 +120,11 @@ async def test_verify_says_what_it_found(own: Audit) -> None:
 
     other = await neoforge("--json", DATABASE_URL=own.url, SECRET_KEY="another" * 10)
     assert {fault["kind"] for fault in json.loads(other.stdout)["faults"]} == {"key_unknown"}
+    (tmp_path / "old").write_text(os.environ["SECRET_KEY"] + "\n")
+    old = ("--old-secret-file", str(tmp_path / "old"))
+    other = await neoforge("--json", *old, DATABASE_URL=own.url, SECRET_KEY="another" * 10)
+    kinds = [fault["kind"] for fault in json.loads(other.stdout)["faults"]]
+    assert sorted(kinds) == ["event_altered", "key_replaced"]
 
 
 async def test_a_seal_that_is_none_is_wrong_use() -> None:

@@ -12,6 +12,7 @@ import pytest
 from httpx2 import AsyncClient
 
 from app.tools import migrate
+from tests.audits import Audit
 from tests.binaries import postgres_binaries
 from tests.flows import V1, Account
 from tests.services import BACKEND, Running
@@ -78,6 +79,28 @@ async def test_the_api_runs_as_a_role_that_cannot_change_the_schema(bare: str, t
     for refused in ("CREATE TABLE mine (id int)", "DROP TABLE users", "ALTER TABLE users ADD x int", "TRUNCATE users"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await run(runtime, refused)
+    await the_audit_is_only_added_to(runtime)
     await run(bare, "CREATE ROLE stranger LOGIN PASSWORD 'x'")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await run(as_role(bare, "stranger", "x", "neoforge"), "SELECT 1")
+
+
+async def the_audit_is_only_added_to(runtime: str) -> None:
+    """The role of the processes writes events and seals them; it has not the right to change or delete one."""
+    audit = Audit(runtime)
+    try:
+        await audit.sealed(2)
+        assert (await audit.verify()).holds
+    finally:
+        await audit.engine.dispose()
+    for table in ("audit_events", "audit_seals"):
+        for refused in (
+            f"UPDATE {table} SET created_at = now()",
+            f"DELETE FROM {table}",
+            f"TRUNCATE {table} CASCADE",
+            f"ALTER TABLE {table} DISABLE TRIGGER USER",
+            f"DROP TRIGGER {table}_refuse ON {table}",
+            "SET session_replication_role = replica",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match=r"permission denied|must be owner"):
+                await run(runtime, refused)

@@ -8,6 +8,7 @@ from app.api.problems import raises
 from app.api.strict import StrictRouter
 from app.core.errors import (
     InvalidAccessToken,
+    LastAdmin,
     NotAuthenticated,
     ReauthenticationRequired,
     SessionRevoked,
@@ -51,7 +52,12 @@ async def change_email(given: EmailChange, principal: CurrentPrincipal, db: DB) 
     return Accepted()
 
 
-@router.delete("/me", status_code=204, dependencies=[limit("general")], responses=raises(ReauthenticationRequired))
+@router.delete(
+    "/me",
+    status_code=204,
+    dependencies=[limit("general")],
+    responses=raises(ReauthenticationRequired, LastAdmin),
+)
 async def delete_me(principal: CurrentPrincipal, db: DB) -> None:
     """Delete the own account and all that hangs on it. Needs a session that gave its password within 15 minutes."""
     await accounts.delete_account(db, principal)
