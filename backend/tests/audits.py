@@ -61,6 +61,10 @@ class Audit:
         while await self.seal():
             pass
 
+    async def is_sealed(self, number: int) -> bool:
+        """Whether there are so many seals."""
+        return (await self.execute("SELECT count(*) FROM audit_seals"))[0][0] == number
+
     async def newest(self) -> tuple[int, bytes]:
         async with self.session() as db:
             sequence, mac = str(await sealing.newest(db)).split(":")

@@ -27,7 +27,7 @@ TASK_DURATION = Histogram(
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120),
 )
 
-AUDIT_SEALED = Counter("audit_sealed_total", "Audited events appended to the chain of seals")
+AUDIT_SEALS = Gauge("audit_seals", "Audited events that are sealed", multiprocess_mode="mostrecent")
 AUDIT_UNSEALED_AGE = Gauge(
-    "audit_unsealed_age_seconds", "How long the first event has waited for its seal", multiprocess_mode="max"
+    "audit_unsealed_age_seconds", "How long the first event has waited for its seal", multiprocess_mode="mostrecent"
 )

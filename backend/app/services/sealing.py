@@ -1,5 +1,6 @@
 """Sealing: events that stand are appended to the chain, by one process at a time."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -7,6 +8,8 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
+from app.core.db import new_session
+from app.core.metrics import AUDIT_SEALS, AUDIT_UNSEALED_AGE
 from app.crud import lease
 from app.crud import seal as rows
 from app.models.audit import AuditSeal
@@ -28,12 +31,23 @@ class Batch:
     looked_at: int
 
 
-async def oldest_to_seal(db: AsyncSession, me: UUID) -> timedelta | None:
-    """How long the first of the events has waited that are for this process to seal; None when there is none."""
-    since = await rows.waiting_since(db)
-    if since is None or await lease.is_anothers(db, PART, me):
-        return None
-    return max(utc_now() - since, timedelta(0))
+async def has_work(db: AsyncSession, me: UUID) -> bool:
+    """Whether events wait, and no other process seals."""
+    return await rows.waiting_since(db) is not None and not await lease.is_anothers(db, PART, me)
+
+
+async def measure() -> None:
+    """Put into the metrics how many events are sealed, and how long the first one waits.
+
+    Whoever reads the metrics asks for it. Where the database does not answer within a second, what was known stays.
+    """
+    try:
+        async with asyncio.timeout(1), new_session(read_only=True) as db:
+            since, newest = await rows.waiting_since(db), await rows.newest(db)
+    except Exception:  # noqa: BLE001 - away, or not migrated yet: readiness tells it, and the metrics say the rest
+        return
+    AUDIT_SEALS.set(newest.sequence if newest else 0)
+    AUDIT_UNSEALED_AGE.set(max(0.0, (utc_now() - since).total_seconds()) if since else 0)
 
 
 async def seal(db: AsyncSession, me: UUID, *, most: int = BATCH) -> Batch | None:

@@ -6,7 +6,6 @@ import time
 import structlog
 
 from app.core.db import new_session
-from app.core.metrics import AUDIT_SEALED, AUDIT_UNSEALED_AGE
 from app.core.sql import new_id
 from app.crud import lease
 from app.models.audit import AuditSeal
@@ -44,10 +43,8 @@ class Sealer:
     async def seal(self) -> bool:
         """Append one batch, where there is something to append; whether there may be more."""
         async with new_session(read_only=True) as db:
-            age = await sealing.oldest_to_seal(db, self.me)
-        AUDIT_UNSEALED_AGE.set(age.total_seconds() if age else 0)
-        if age is None:
-            return False
+            if not await sealing.has_work(db, self.me):
+                return False
         async with new_session() as db:
             batch = await sealing.seal(db, self.me)
             await db.commit()
@@ -55,7 +52,6 @@ class Sealer:
             return False
         self._compare(batch.before)
         self._mine = batch.seals[-1] if batch.seals else self._mine
-        AUDIT_SEALED.inc(len(batch.seals))
         return batch.looked_at == sealing.BATCH
 
     def _compare(self, found: AuditSeal | None) -> None:

@@ -3,26 +3,30 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from httpx2 import AsyncClient
 from sqlalchemy import text
 
 from app.core.config import settings
 from app.core.db import new_session
-from app.services import maintenance
+from app.core.sql import is_sqlite
+from app.services import maintenance, sealing
 from app.services.audit_check import Report, verify
 from app.worker.sealer import Sealer
 from tests.audits import Audit, own
 from tests.fixtures import Clock
 from tests.flows import V1, Account, signed_in
-from tests.services import BACKEND
-from tests.stack import Worker
+from tests.services import BACKEND, Services
+from tests.stack import Process, Server, Worker
 from tests.waiting import eventually
 
 __all__ = ["own"]
@@ -131,3 +135,55 @@ async def test_a_seal_that_is_none_is_wrong_use() -> None:
     for seal in ("7", "7:abc", f"0:{'0' * 64}", "x"):
         refused = await neoforge("--seal", seal)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+
+async def test_the_metrics_say_how_much_is_sealed_and_how_long_the_first_event_waits(client: AsyncClient) -> None:
+    await signed_in(client)
+    await all_sealed()
+    newest = (await rows("SELECT max(sequence) FROM audit_seals"))[0][0]
+    lines = (await client.get(f"{V1}/metrics")).text.splitlines()
+    told = {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("audit_")}
+    assert told["audit_seals"] >= newest
+    assert 0 <= told["audit_unsealed_age_seconds"] < 60
+
+
+async def test_metrics_are_read_without_a_database(server: Callable[..., Awaitable[Server]]) -> None:
+    with socket.socket() as nobody:  # bound and not listening: a connection is refused
+        nobody.bind(("127.0.0.1", 0))
+        api = await server(DATABASE_URL=f"postgresql://u:p@127.0.0.1:{nobody.getsockname()[1]}/d")
+        async with AsyncClient(base_url=api.url, trust_env=False) as client:
+            answer = await client.get(f"{V1}/metrics")
+    assert answer.status_code == 200
+    assert "audit_seals 0.0" in answer.text
+
+
+async def test_a_scheduler_tells_the_newest_seal_and_that_the_chain_was_cut(own: Audit, services: Services) -> None:
+    await own.sealed(3)
+    first = await own.newest()
+    env = {"DATABASE_URL": own.url, "REDIS_PREFIX": os.environ["REDIS_PREFIX"] + "cut:"}
+    scheduler = Process(services, ["scheduler"], env)
+    try:
+        await eventually(lambda: f'"seal": "{first[0]}:{first[1].hex()}"' in scheduler.output())
+        await own.record(2)
+        await eventually(partial(own.is_sealed, 5))
+        await own.tamper("DELETE FROM audit_seals WHERE sequence > 3")
+        await own.record(1)
+        await eventually(lambda: "audit_seals_lost" in scheduler.output())
+    finally:
+        scheduler.stop()
+    assert await own.execute("SELECT name FROM leases") == []  # another need not wait for its end
+    assert (await own.verify()).holds is False
+
+
+async def test_who_writes_events_does_not_wait_for_the_sealer(own: Audit) -> None:
+    if is_sqlite(own.engine):
+        pytest.skip("SQLite lets one transaction write at a time: a batch takes some 20 ms")
+    await own.record(50)
+    async with own.session() as db:
+        assert await sealing.seal(db, own.me)
+        async with asyncio.timeout(20):
+            await own.record(50)
+        await db.commit()
+    await own.sealed(0)
+    report = await own.verify()
+    assert (report.holds, report.sealed) == (True, 100)

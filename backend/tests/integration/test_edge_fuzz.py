@@ -7,6 +7,7 @@ from pathlib import Path
 from httpx2 import AsyncClient
 
 from tests.flows import V1, signed_in
+from tests.staff import with_roles
 
 # A guessable password and an unknown token fit the document and are refused all the same: no schema can say which.
 UNSAYABLE = "positive_data_acceptance"
@@ -32,3 +33,11 @@ async def test_what_is_documented_is_what_is_done_for_users(server, tmp_path):
         own = ("--include-path", f"{V1}/users/me", "--include-path", "/api/v2/users/me", "--exclude-method", "DELETE")
         fuzz(tmp_path, url, *own, "--header", bearer)
         assert (await account.me()).status_code == 200
+
+
+async def test_what_is_documented_is_what_is_done_for_admins(server, tmp_path):
+    url = (await server()).url
+    async with AsyncClient(base_url=url, trust_env=False) as client:
+        admin = await with_roles(client, "admin")
+        bearer = f"Authorization: {admin.bearer['Authorization']}"
+        fuzz(tmp_path, url, "--include-path-regex", f"^{V1}/(admin|users/me/security)", "--header", bearer)

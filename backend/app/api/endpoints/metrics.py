@@ -13,6 +13,7 @@ from app.api.problems import raises
 from app.api.strict import StrictRouter
 from app.core.config import settings
 from app.core.errors import InvalidAccessToken, NotAuthenticated, NotFound
+from app.services import sealing
 
 OPENMETRICS = "application/openmetrics-text"
 FORWARDING = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
@@ -52,7 +53,9 @@ router = StrictRouter(prefix="/metrics", tags=["service"])
         **raises(NotAuthenticated, InvalidAccessToken, NotFound),
     },
 )
-def read_metrics(request: Request, _: Annotated[None, Depends(guard)]) -> Response:
+def read_metrics(
+    request: Request, _: Annotated[None, Depends(guard)], __: Annotated[None, Depends(sealing.measure)]
+) -> Response:
     """All metrics as Prometheus text, or as OpenMetrics where `Accept` asks for it. Not for the public."""
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # several processes: their files are added up
