@@ -61,6 +61,15 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["services"] = node.config.stash[SERVICES].to_json()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about the other engine: the run on that stack has it."""
+    stack = config.stash[SERVICES].stack
+    elsewhere = [item for item in items if any(mark.args != (stack,) for mark in item.iter_markers("stack"))]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     services = config.stash[SERVICES]
     return f"stack: {services.stack}, {'PostgreSQL' if services.postgres_url else 'SQLite'}, in {services.folder}"

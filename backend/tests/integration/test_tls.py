@@ -74,11 +74,10 @@ async def test_postgresql_is_verified(
             await select_one(at(url, port, f"sslmode=verify-full&sslrootcert={elsewhere.authority}"))
 
 
+@pytest.mark.stack("server")
 async def test_the_systems_roots_are_trusted_for_postgresql(
     services: Services, ours: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not services.postgres_url:
-        pytest.skip("needs PostgreSQL")
     monkeypatch.setenv("SSL_CERT_FILE", str(ours.authority))
     parts = urlsplit(services.postgres_url)
     async with door((parts.hostname or "", parts.port or 0), ours, postgres=True) as port:
