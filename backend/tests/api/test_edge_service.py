@@ -12,6 +12,7 @@ from app import __version__
 from app.core.db import new_session
 from app.crud import heartbeat
 from app.services import health
+from tests.databases import copy_template
 from tests.flows import V1
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -67,7 +68,10 @@ async def test_ready_with_every_part_is_healthy(client: AsyncClient, beating):
         assert 0 < check["latency_ms"] < 2000
 
 
-async def test_ready_without_a_worker_is_degraded(client: AsyncClient):
+async def test_ready_without_a_worker_is_degraded(server, services, new_client):
+    """On a database of its own, where no worker of another test says that it lives."""
+    copy_template(services, name := f"lonely-{uuid4().hex[:8]}")
+    client = new_client((await server(DATABASE_URL=services.database(name))).url)
     answer = await client.get(f"{V1}/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert answer.json()["checks"]["worker"]["status"] == "degraded"
