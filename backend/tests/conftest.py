@@ -1,5 +1,6 @@
 """Starts the stack of a run (see `services.py`), prepares its processes, searches the logs for secrets at the end."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ LEAKS = pytest.StashKey[list[Leak]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a run in the background ignores it, and would hand that on
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker_input is None:
         try:

@@ -43,11 +43,9 @@ def on_a_terminal(answer: str, *arguments: str, **env: str) -> tuple[int, str]:
 
 def _take_terminal() -> None:
     import fcntl
-    import signal
     import termios
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a run in the background ignores it, and hands that on
 
 
 def test_the_password_of_an_admin_is_asked_for_and_not_shown() -> None:
