@@ -18,7 +18,6 @@ from sqlalchemy import text
 
 from app.core.config import settings
 from app.core.db import new_session
-from app.core.sql import is_sqlite
 from app.services import maintenance, sealing
 from app.services.audit_check import Report, verify
 from app.worker.sealer import Sealer
@@ -175,9 +174,8 @@ async def test_a_scheduler_tells_the_newest_seal_and_that_the_chain_was_cut(own:
     assert (await own.verify()).holds is False
 
 
+@pytest.mark.stack("server")  # SQLite lets one transaction write at a time: a batch takes some 20 ms
 async def test_who_writes_events_does_not_wait_for_the_sealer(own: Audit) -> None:
-    if is_sqlite(own.engine):
-        pytest.skip("SQLite lets one transaction write at a time: a batch takes some 20 ms")
     await own.record(50)
     async with own.session() as db:
         assert await sealing.seal(db, own.me)
