@@ -115,14 +115,14 @@ async def test_a_password_that_is_not_known_passes(
 
 
 async def hang(_writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(30)
+    await asyncio.sleep(30)  # a service that does not answer
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"0")
         await writer.drain()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # a service that answers drop by drop
 
 
 async def pour(writer: asyncio.StreamWriter) -> None:
