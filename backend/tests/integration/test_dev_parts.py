@@ -59,6 +59,7 @@ async def test_a_part_whose_code_changed_starts_anew_at_once(
 async def test_a_part_that_waits_to_start_again_does_so_when_its_code_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # The figure alone: only a pause that nobody would wait out shows that the change of code ended it.
     monkeypatch.setattr("app.dev.child.FIRST_PAUSE", 600.0)
     async with kept(tmp_path, "import os; open(f'{os.getpid()}.pid', 'w')") as part:
         await eventually(lambda: "starts again in 600 s" in capsys.readouterr().out)

@@ -111,6 +111,7 @@ def broker() -> Iterator[None]:
 
 def ring(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connect as the relay and the worker do."""
+    # The address alone, which is read from frozen settings: what connects, and checks, is real.
     monkeypatch.setattr("app.core.redis.redis_url", lambda: url)
     connect("tls:")
     with celery_app.connection(connect_timeout=5) as connection:
@@ -179,6 +180,7 @@ async def mailed(monkeypatch: pytest.MonkeyPatch, port: int, *, scheme: str = "s
     message["From"], message["To"], message["Subject"] = "a@example.com", "b@example.com", "Hello"
     values = {"environment": Environment.production, "plaintext_hosts": (), **production}
     there = settings.model_copy(update={"smtp_url": f"{scheme}://127.0.0.1:{port}", **values})
+    # Test traffic stays on loopback, which is exempt: here it stands for a host beyond this machine.
     monkeypatch.setattr("app.core.config.is_local", lambda _host: False)
     monkeypatch.setattr(email, "settings", there)
     await email.send(message)
