@@ -8,7 +8,20 @@ import click
 
 from app.cli import audit, users
 from app.cli.faults import Group, reads
-from app.cli.variables import ACCOUNTS, AUDIT, BROKER, DATABASE, EDGE, LIMITS, MAIL, MIGRATIONS, OF_ALL, REDIS, SECRETS
+from app.cli.variables import (
+    ACCOUNTS,
+    BROKER,
+    DATABASE,
+    EDGE,
+    LIMITS,
+    MAIL,
+    MIGRATIONS,
+    OF_ALL,
+    REDIS,
+    SCHEDULER,
+    SECRETS,
+    WORKER,
+)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,7 +31,20 @@ def cli() -> None:
 
 
 @cli.command(
-    epilog=reads(*EDGE, *DATABASE, *MIGRATIONS, *REDIS, *SECRETS, *MAIL, *BROKER, *ACCOUNTS, *LIMITS, *AUDIT, *OF_ALL)
+    epilog=reads(
+        *EDGE,
+        *DATABASE,
+        *MIGRATIONS,
+        *REDIS,
+        *SECRETS,
+        *MAIL,
+        *BROKER,
+        *WORKER,
+        *SCHEDULER,
+        *ACCOUNTS,
+        *LIMITS,
+        *OF_ALL,
+    )
 )
 def dev() -> None:
     """Run everything for development: Valkey, mailbox, migrations, API, worker, scheduler. Ctrl-C ends it."""
@@ -39,7 +65,7 @@ def serve(workers: int, host: str | None, port: int | None, fd: int | None) -> N
     serving.serve(workers=workers, host=host, port=port, fd=fd)
 
 
-@cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *MAIL, *BROKER, *OF_ALL))
+@cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *MAIL, *BROKER, *WORKER, *OF_ALL))
 @click.option("--concurrency", type=click.IntRange(1, 256), help="Tasks at once, in place of WORKER_CONCURRENCY.")
 def worker(concurrency: int | None) -> None:
     """Run a Celery worker, which carries out the promised tasks."""
@@ -51,7 +77,7 @@ def worker(concurrency: int | None) -> None:
     run_worker([f"--concurrency={concurrency}"] if concurrency else [])
 
 
-@cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *BROKER, *AUDIT, *OF_ALL))
+@cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *BROKER, *SCHEDULER, *OF_ALL))
 def scheduler() -> None:
     """Run the relay and the schedules, which hand due tasks to the workers."""
     from app.worker import relay

@@ -77,6 +77,14 @@ class Settings(SettingsRules, BaseSettings):
     audit_origins_kept_days: int = Field(90, ge=1, le=3650, description="days that addresses stay beside the audit")
     worker_concurrency: int = Field(2, ge=1, le=256, description="tasks that one worker runs at once")
     relay_ahead: int = Field(200, ge=1, le=100_000, description="tasks rung ahead of the workers, a queue")
+    task_queues: CommaList = Field(("default",), description="queues that tasks can be put into, by comma")
+    task_events: bool = Field(False, description="have workers tell Celery's monitors (Flower) of every task")
+    tasks_kept_days: int = Field(30, ge=1, le=3650, description="days that tasks stay after they ended well")
+    failed_tasks_kept_days: int = Field(90, ge=1, le=3650, description="days that failed tasks stay")
+    streams: int = Field(1_000, ge=1, le=100_000, description="event streams that one process keeps open at once")
+    metrics_host: str = Field("127.0.0.1", description="address of the metrics of workers and schedulers")
+    worker_metrics_port: int = Field(9101, ge=0, le=65535, description="port of a worker's /metrics; 0: any free one")
+    scheduler_metrics_port: int = Field(9102, ge=0, le=65535, description="port of a scheduler's; 0: any free one")
 
     rate_limit_enabled: bool = Field(True, description="limits per client and per account; false turns all of them off")
     rate_limit_processes: int = Field(

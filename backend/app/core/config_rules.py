@@ -4,6 +4,7 @@ A rule raises a ValueError whose text follows the variable's name, and holds no 
 """
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +24,13 @@ class SettingsRules(ServerRules):
     """The rules, apart from the fields, which `Settings` declares. A rule may look only at fields above its own."""
 
     @field_validator(
-        "allowed_origins", "allowed_hosts", "trusted_proxies", "plaintext_hosts", mode="before", check_fields=False
+        "allowed_origins",
+        "allowed_hosts",
+        "trusted_proxies",
+        "plaintext_hosts",
+        "task_queues",
+        mode="before",
+        check_fields=False,
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -109,6 +116,13 @@ class SettingsRules(ServerRules):
     def _sender(cls, value: str, info: ValidationInfo) -> str:
         require("@" in value and not any(c in value for c in "\r\n"), "must be an email address")
         require(not (production(info) and value.endswith("@localhost")), "is needed in production")
+        return value
+
+    @field_validator("task_queues", check_fields=False)
+    @classmethod
+    def _queues(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        fit = all(re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name) for name in value)
+        require(fit and "default" in value, "must be names like `default,reports`, and `default` among them")
         return value
 
     @field_validator("security_contact", check_fields=False)

@@ -297,6 +297,24 @@ class InvalidToken(AppError):
     status, code = 400, "invalid_token"
 
 
+class TaskFinished(AppError):
+    """The task has ended.
+
+    What has ended is not cancelled any more.
+    """
+
+    status, code = 409, "task_finished"
+
+
+class TaskNotRetryable(AppError):
+    """The task cannot be tried again as it stands.
+
+    Only a task that failed or was cancelled can be, while no other one does the same.
+    """
+
+    status, code = 409, "task_not_retryable"
+
+
 def catalogue() -> dict[str, type[AppError]]:
     """Every error by its code, in the order of definition."""
     found: dict[str, type[AppError]] = {}

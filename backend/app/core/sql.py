@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils
-from sqlalchemy import Boolean, DateTime, Dialect, Float, String, bindparam
+from sqlalchemy import Boolean, DateTime, Dialect, Float, String, bindparam, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -113,16 +113,18 @@ def is_sqlite(db: AsyncSession | AsyncEngine) -> bool:
     return bind.dialect.name == "sqlite"
 
 
-async def insert_new(db: AsyncSession, row: SQLModel, *, conflict: str) -> bool:
+async def insert_new(db: AsyncSession, row: SQLModel, *, conflict: str, where: str | None = None) -> bool:
     """Insert `row` unless another has the same value in the unique column `conflict`; say whether it was inserted.
 
+    `where` is the condition of the unique index in SQL, where it has one.
     Two that insert the same value at once: one wins, and the other's transaction stays usable.
     """
     table = type(row).__table__  # type: ignore[attr-defined]  # SQLModel sets it on every table class
     make = sqlite_insert if is_sqlite(db) else postgresql_insert
     values = {column.key: getattr(row, column.key) for column in table.columns}
-    statement = make(table).values(values).on_conflict_do_nothing(index_elements=[conflict]).returning(table.c.id)
-    if (await db.exec(statement)).first() is None:
+    only = text(where) if where else None
+    statement = make(table).values(values).on_conflict_do_nothing(index_elements=[conflict], index_where=only)
+    if (await db.exec(statement.returning(table.c.id))).first() is None:
         return False
     make_transient_to_detached(row)
     db.add(row)

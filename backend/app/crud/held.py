@@ -97,7 +97,8 @@ PARTS: tuple[Part, ...] = (
          "run_at", "started_at", "completed_at", "result", "error_code", "error_detail"),
         {
             "user_id": _OWNER, "queue": "it is about the machinery", "priority": "it is about the machinery",
-            "lease_until": "it is about the machinery",
+            "lease_until": "it is about the machinery", "dedupe_key": "it is about the machinery",
+            "cancel_requested": "it is about the machinery", "revision": "it is about the machinery",
         },
     ),
     Events(

@@ -11,6 +11,8 @@ from app.models.known_device import KnownDevice
 from app.models.lease import Lease
 from app.models.mail_budget import MailBudget
 from app.models.mail_token import MailPurpose, MailToken
+from app.models.task_queue import PausedQueue
+from app.models.task_schedule import TaskSchedule
 from app.models.user import User
 from app.models.user_session import UserSession
 
@@ -32,6 +34,8 @@ __all__ = [
     "MailBudget",
     "MailPurpose",
     "MailToken",
+    "PausedQueue",
+    "TaskSchedule",
     "TaskStatus",
     "TaskType",
     "User",

@@ -25,7 +25,6 @@ CHANGES_KEPT = timedelta(hours=1)  # no reader of the feed may be older than a s
 HEARTBEATS_KEPT = timedelta(hours=1)
 UNVERIFIED_KEPT = timedelta(days=7)  # where sign-in needs a verified address: nobody ever came in
 AT_ONCE = 500  # accounts deleted by one sweep, so that none takes long
-FINISHED_KEPT, FAILED_KEPT = timedelta(days=30), timedelta(days=90)
 
 
 async def sweep(db: AsyncSession) -> dict[str, int]:
@@ -42,5 +41,9 @@ async def sweep(db: AsyncSession) -> dict[str, int]:
         "known_devices": await known_device.purge(db, before=now - devices.KEPT),
         "changes": await change.purge(db, before=now - CHANGES_KEPT),
         "heartbeats": await heartbeat.purge(db, older_than=HEARTBEATS_KEPT),
-        "background_tasks": await task.purge(db, finished=FINISHED_KEPT, failed=FAILED_KEPT),
+        "background_tasks": await task.purge(
+            db,
+            finished=timedelta(days=settings.tasks_kept_days),
+            failed=timedelta(days=settings.failed_tasks_kept_days),
+        ),
     }

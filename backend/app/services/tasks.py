@@ -7,52 +7,116 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core import redis
+from app.core.config import settings
 from app.core.db import on_commit
-from app.core.errors import NotFound
+from app.core.errors import NotFound, TaskFinished, TaskNotRetryable
 from app.core.sql import db_now
 from app.crud import task as rows
-from app.models.background_task import BackgroundTask, TaskStatus, TaskType
+from app.models.background_task import LEISURELY, URGENT, USUAL, BackgroundTask, TaskStatus, TaskType
 from app.models.user import User
 from app.schemas.pages import Page, Window
+from app.services.payload import checked
 
 WAKE_BUDGET = 0.5  # seconds; a lost wake-up costs the relay's poll of one second, and not the task
 
 
 async def enqueue(
-    db: AsyncSession, task_type: TaskType, *, owner: User | None = None, **arguments: Any
+    db: AsyncSession,
+    task_type: TaskType,
+    *,
+    owner: User | None = None,
+    dedupe_key: str | None = None,
+    run_at: datetime | None = None,
+    priority: int = USUAL,
+    queue: str = "default",
+    **arguments: Any,
 ) -> BackgroundTask:
     """Promise a task. It exists when the caller's transaction commits, and only then; then the relay is woken.
 
-    `arguments` are the task function's, as JSON values; ids may be given as UUIDs.
+    `arguments` are the task function's, as JSON values; ids may be given as UUIDs. Of the tasks that are alive one at
+    most has a `dedupe_key` (1-200 characters): where there is one, it is answered and nothing is added. Not before
+    `run_at` (aware; now, by the database's clock), the priority 0 first and 9 last, a queue of TASK_QUEUES.
+
+    Raises:
+        PayloadRefused: the arguments cannot be stored.
+        ValueError: there is no such queue or priority, or the key is too long.
     """
-    data = {name: str(value) if isinstance(value, UUID) else value for name, value in arguments.items()}
-    task = await rows.add(
-        db,
-        BackgroundTask(
-            task_type=task_type, task_data=data, user_id=owner.id if owner else None, run_at=cast("datetime", db_now())
-        ),
+    if queue not in settings.task_queues:
+        raise ValueError(f"there is no queue {queue!r}: TASK_QUEUES names {', '.join(settings.task_queues)}")
+    if not URGENT <= priority <= LEISURELY:
+        raise ValueError(f"a priority is {URGENT} to {LEISURELY}, not {priority}")
+    if dedupe_key is not None and not 1 <= len(dedupe_key) <= 200:
+        raise ValueError("a dedupe_key has 1 to 200 characters")
+    new = BackgroundTask(
+        task_type=task_type,
+        task_data=checked(arguments),
+        user_id=owner.id if owner else None,
+        dedupe_key=dedupe_key,
+        run_at=run_at or cast("datetime", db_now()),
+        priority=priority,
+        queue=queue,
     )
+    task = await (rows.add(db, new) if dedupe_key is None else _the_one_of_its_key(db, new, dedupe_key))
     on_commit(db, "wake_relay", wake_relay)
     return task
 
 
-async def access(db: AsyncSession, owner: UUID, task_id: UUID) -> BackgroundTask:
-    """One of the owner's tasks.
+async def _the_one_of_its_key(db: AsyncSession, new: BackgroundTask, dedupe_key: str) -> BackgroundTask:
+    while True:
+        task = await rows.add_unless_alive(db, new) or await rows.alive_by_key(db, dedupe_key)
+        if task is not None:  # else the one that was alive has ended between the two statements
+            return task
+
+
+async def access(db: AsyncSession, task_id: UUID, *, owner: UUID | None) -> BackgroundTask:
+    """One of the owner's tasks; anybody's where `owner` is None.
 
     Raises:
         NotFound: there is none, or it is somebody else's.
     """
-    task = await rows.get_of(db, owner, task_id)
+    task = await (rows.get(db, task_id) if owner is None else rows.get_of(db, owner, task_id))
     if task is None:
         raise NotFound
     return task
 
 
-async def own(
-    db: AsyncSession, owner: UUID, window: Window, *, status: TaskStatus | None, task_type: TaskType | None
+async def find(
+    db: AsyncSession,
+    window: Window,
+    *,
+    owner: UUID | None = None,
+    status: TaskStatus | None = None,
+    task_type: TaskType | None = None,
 ) -> Page[BackgroundTask]:
-    """The owner's tasks, those of that status and type where these are given."""
-    return await rows.of_owner(db, owner, window, status=status, task_type=task_type)
+    """Tasks, those of that owner, status and type where these are given."""
+    return await rows.find(db, window, owner=owner, status=status, task_type=task_type)
+
+
+async def cancel(db: AsyncSession, task_id: UUID, *, owner: UUID | None) -> BackgroundTask:
+    """End a task that waits, so that it never runs; ask one that runs to stop.
+
+    Raises:
+        NotFound: as `access`.
+        TaskFinished: it has ended.
+    """
+    await access(db, task_id, owner=owner)
+    if not await rows.cancel(db, task_id):
+        raise TaskFinished
+    return await access(db, task_id, owner=owner)
+
+
+async def retry(db: AsyncSession, task_id: UUID, *, owner: UUID | None) -> BackgroundTask:
+    """Have a failed or cancelled task run again, from now on, with its attempts kept.
+
+    Raises:
+        NotFound: as `access`.
+        TaskNotRetryable: it is in neither state, or another one with its `dedupe_key` is alive.
+    """
+    await access(db, task_id, owner=owner)
+    if not await rows.retry(db, task_id):
+        raise TaskNotRetryable
+    on_commit(db, "wake_relay", wake_relay)
+    return await access(db, task_id, owner=owner)
 
 
 async def wake_relay() -> None:

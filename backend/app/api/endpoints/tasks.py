@@ -27,10 +27,10 @@ async def list_tasks(
     task_type: TaskType | None = None,
 ) -> Page[TaskResponse]:
     """The own tasks, the newest first."""
-    return (await tasks.own(db, principal.id, window, status=status, task_type=task_type)).of(TaskResponse.of)
+    return (await tasks.find(db, window, owner=principal.id, status=status, task_type=task_type)).of(TaskResponse.of)
 
 
 @router.get("/{id}", responses=raises(NotFound))
 async def read_task(task_id: Annotated[UUID, Path(alias="id")], principal: CurrentPrincipal, db: DB) -> TaskResponse:
     """One of the own tasks, as it stands."""
-    return TaskResponse.of(await tasks.access(db, principal.id, task_id))
+    return TaskResponse.of(await tasks.access(db, task_id, owner=principal.id))
