@@ -9,6 +9,7 @@ from app.core.db import new_session
 from app.crud import task as rows
 from app.models import BackgroundTask, TaskStatus
 from app.worker import runtime
+from app.worker.holding import Holder
 from tests.waiting import eventually
 
 ENDED = (TaskStatus.succeeded, TaskStatus.failed, TaskStatus.cancelled)
@@ -21,9 +22,12 @@ async def carry_out(task_id: UUID | str) -> BackgroundTask:
     async with new_session() as db:
         await db.exec(update(BackgroundTask).where(mine).values(status=TaskStatus.queued))
         await db.commit()
-    holder = runtime.Holder()
+    async with new_session(read_only=True) as db:
+        row = await rows.get(db, number)
+    assert row is not None
+    holder = Holder()
     try:
-        await runtime.carry_out(number, holder)
+        await runtime.carry_out(row.task_type, [number], holder)
     finally:
         holder.pulse.stop()
 

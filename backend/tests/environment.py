@@ -35,6 +35,8 @@ def prepare(services: Services, name: str) -> None:
         SMTP_URL=f"smtp://127.0.0.1:{free_port()}",
         MAIL_FROM="no-reply@localhost",
         RATE_LIMIT_ENABLED="false",  # the tests of the limits start servers of their own, which have them
+        WORKER_METRICS_PORT="0",
+        SCHEDULER_METRICS_PORT="0",
         LOG_FORMAT="json",
         LOG_LEVEL="DEBUG",
         PYTHONPATH=str(BACKEND),

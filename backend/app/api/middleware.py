@@ -16,7 +16,7 @@ from app.api.problems import problem
 from app.api.recording import record
 from app.core.config import settings
 from app.core.context import Origin, origin
-from app.core.db import is_unavailable, sqlstate
+from app.core.db_errors import is_unavailable, sqlstate
 from app.core.errors import (
     AppError,
     BadRequest,

@@ -58,6 +58,12 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _says_unavailable(error: Exception) -> bool:
+    from app.core.db_errors import is_unavailable
+
+    return is_unavailable(error)
+
+
 def _expected(error: Exception) -> str | None:
     """What to tell of a fault that comes from the surroundings; None when the fault is ours and needs its traceback.
 
@@ -68,8 +74,7 @@ def _expected(error: Exception) -> str | None:
         return str(error)
     if "app.core.errors.AppError" in kinds:
         return _app_error(error)
-    is_unavailable = getattr(sys.modules.get("app.core.db"), "is_unavailable", None)
-    if is_unavailable is not None and is_unavailable(error):
+    if "app.core.db" in sys.modules and _says_unavailable(error):
         return "the database cannot be used now: see that it runs, is migrated, and that DATABASE_URL names it"
     if isinstance(error, PermissionError):
         return f"{error.filename or 'a file'} may not be read or written by this user: set DATA_DIR to another"

@@ -1,18 +1,15 @@
 """The database: one engine a process, sessions, and the few places where SQLite and PostgreSQL differ."""
 
 import os
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import PoolResetState
@@ -40,8 +37,11 @@ def driver_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
-def build_engine(url: str, *, pool_size: int | None = None) -> AsyncEngine:
-    """An engine with our time limits. A SQLite one is ready for several processes that write one file."""
+def build_engine(url: str, *, pool_size: int | None = None, relaxed: bool = False) -> AsyncEngine:
+    """An engine with our time limits. A SQLite one is ready for several processes that write one file.
+
+    `relaxed`: a commit does not wait for the disk. A crash of the machine, not of a process, may undo the last of them.
+    """
     target = driver_url(url)
     sqlite = target.drivername.startswith("sqlite")
     connect_args: dict[str, Any] = {"timeout": SQLITE_BUSY.total_seconds()}
@@ -53,6 +53,7 @@ def build_engine(url: str, *, pool_size: int | None = None) -> AsyncEngine:
                 "application_name": "neoforge",
                 "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
                 "idle_in_transaction_session_timeout": _milliseconds(STATEMENT_TIMEOUT),
+                **({"synchronous_commit": "off"} if relaxed else {}),
             },
             "ssl": tls.for_postgresql(make_url(url).query),
         }
@@ -67,7 +68,7 @@ def build_engine(url: str, *, pool_size: int | None = None) -> AsyncEngine:
         echo=settings.debug,
     )
     if sqlite:
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "connect", partial(_prepare_sqlite, "NORMAL" if relaxed else "FULL"))
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         event.listen(engine.sync_engine, "reset", _end_sqlite)
     return engine
@@ -77,12 +78,12 @@ def _milliseconds(span: timedelta) -> str:
     return str(int(span.total_seconds() * 1000))
 
 
-def _prepare_sqlite(connection: Any, _: Any) -> None:
+def _prepare_sqlite(synchronous: str, connection: Any, _: Any) -> None:
     connection.isolation_level = None  # the driver's own BEGIN is off: it comes late and is never IMMEDIATE
     cursor = connection.cursor()
     for pragma in (
         "journal_mode = WAL",
-        "synchronous = FULL",
+        f"synchronous = {synchronous}",
         "foreign_keys = ON",
         f"busy_timeout = {_milliseconds(SQLITE_BUSY)}",
     ):
@@ -110,6 +111,14 @@ def _engines(_process: int) -> tuple[AsyncEngine, AsyncEngine, AsyncEngine]:
     return engine, engine.execution_options(read_only=True), engine.execution_options(**single)
 
 
+@lru_cache(maxsize=1)
+def _relaxed(_process: int) -> tuple[AsyncEngine, AsyncEngine]:
+    """The engine of `relaxed_session`, for transactions and for single statements."""
+    engine = build_engine(settings.database_url, pool_size=2, relaxed=True)
+    single = {} if is_sqlite(engine) else {"isolation_level": "AUTOCOMMIT"}
+    return engine, engine.execution_options(**single)
+
+
 def engine() -> AsyncEngine:
     """This process's engine. A forked process gets its own."""
     return _engines(os.getpid())[0]
@@ -119,6 +128,9 @@ async def dispose() -> None:
     """Close this process's connections; the next use opens new ones."""
     await engine().dispose()
     _engines.cache_clear()
+    if _relaxed.cache_info().currsize:
+        await _relaxed(os.getpid())[0].dispose()
+        _relaxed.cache_clear()
 
 
 # --- sessions -------------------------------------------------------------------------------------------------------
@@ -128,6 +140,16 @@ async def dispose() -> None:
 async def new_session(*, read_only: bool = False) -> AsyncIterator[AsyncSession]:
     """A session that ends with the block and rolls back what was not committed."""
     async with AsyncSession(_engines(os.getpid())[1 if read_only else 0], expire_on_commit=False) as db:
+        yield db
+
+
+@asynccontextmanager
+async def relaxed_session(*, single: bool = False) -> AsyncIterator[AsyncSession]:
+    """A session whose commit does not wait for the disk: for what is found out and done again, should it be undone.
+
+    With `single` each statement is a transaction of its own on PostgreSQL.
+    """
+    async with AsyncSession(_relaxed(os.getpid())[1 if single else 0], expire_on_commit=False) as db:
         yield db
 
 
@@ -182,32 +204,6 @@ def on_commit(db: AsyncSession, key: str, action: OnCommit) -> None:
 def take_on_commit(db: AsyncSession) -> list[OnCommit]:
     """The actions to start now that the transaction has committed."""
     return list(db.info.pop("on_commit", {}).values())
-
-
-_CANNOT_NOW = {"08", "53", "57", "40", "28", "3D"}
-"""Classes of SQLSTATE: the connection, resources, the operator, a conflict, the role, the database's name."""
-_NOT_MIGRATED = "42P01"
-_LOCK_TIMEOUT = "55P03"
-
-
-def sqlstate(error: BaseException) -> str:
-    """PostgreSQL's code of an error, which comes as the driver's own where it refuses a connection; else empty."""
-    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
-
-
-def is_unavailable(error: BaseException) -> bool:
-    """Whether `error` says that the database cannot be used now, and not that we erred.
-
-    It is away, too busy, refuses our role, is not there or not migrated yet, or broke up a deadlock.
-    """
-    if isinstance(error, (PoolTimeout, ConnectionError, TimeoutError, socket.gaierror)):
-        return True
-    state = sqlstate(error)
-    if state[:2] in _CANNOT_NOW or state in (_NOT_MIGRATED, _LOCK_TIMEOUT):
-        return True
-    return isinstance(error, DBAPIError) and (
-        error.connection_invalidated or isinstance(error, (InterfaceError, OperationalError))
-    )
 
 
 async def installation_id() -> str:

@@ -19,6 +19,8 @@ SESSIONS_REPLAYED = Counter("sessions_replayed_total", "Sessions ended because a
 BREACH_CHECKS = Counter("breach_checks_total", "Passwords looked up among breached ones", ["outcome"])
 
 TASKS_RUNG = Counter("tasks_rung_total", "Times the relay rang Celery for a row")
+TASKS_RESCUED = Counter("tasks_rescued_total", "Rows rung again because a message was lost or a worker died")
+TASK_MESSAGES_DROPPED = Counter("task_messages_dropped_total", "Messages for rows that were not to be had", ["reason"])
 TASK_OUTCOMES = Counter("task_outcomes_total", "Runs by what became of them", ["task_type", "outcome"])
 TASK_DURATION = Histogram(
     "task_duration_seconds",

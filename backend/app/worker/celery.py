@@ -1,6 +1,10 @@
 """Celery: the doorbell. It carries a row's id to a worker; the row is the truth, so a lost message loses nothing."""
 
 import os
+import signal
+from collections.abc import Sequence
+from threading import Timer
+from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -19,8 +23,9 @@ from app.core.logging import set_up
 from app.worker import pulse, runtime
 from app.worker.tracking import REGISTRY, TrackedTask
 
-QUEUES = ("default",)
 CONNECT_TIMEOUT = 2  # seconds
+GIVING_BACK = 5  # seconds for tasks that did not end in time on SIGTERM to be given back
+HARD_LIMIT = 15  # seconds past a task's own limit, after which Celery kills the process that runs it
 VISIBILITY_TIMEOUT = 300  # seconds until Redis offers an unacknowledged message again; the row's lease is far quicker
 
 
@@ -43,13 +48,13 @@ celery_app.conf.update(
     task_ignore_result=True,
     task_acks_late=True,
     task_reject_on_worker_lost=True,
-    task_send_sent_event=True,
-    worker_send_task_events=True,
+    task_send_sent_event=settings.task_events,
+    worker_send_task_events=settings.task_events,
     worker_prefetch_multiplier=1,
     worker_concurrency=settings.worker_concurrency,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
-    worker_soft_shutdown_timeout=settings.shutdown_timeout,
+    worker_soft_shutdown_timeout=settings.shutdown_timeout + GIVING_BACK,
     worker_enable_soft_shutdown_on_idle=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     broker_connection_retry_on_startup=True,
@@ -65,22 +70,28 @@ celery_app.conf.update(
         "unacked_restore_throttle": 1,
     },
     task_publish_retry=False,
-    task_default_queue=QUEUES[0],
-    task_queues=[Queue(name) for name in QUEUES],
+    task_default_queue="default",
+    task_queues=[Queue(name) for name in settings.task_queues],
     task_create_missing_queues=False,
 )
 
 
 def _doorbell(tracked: TrackedTask) -> None:
-    @celery_app.task(
-        name=f"neoforge.{tracked.task_type}", bind=True, time_limit=int(tracked.timeout.total_seconds()) + 15
-    )
-    def ring(self: Any) -> None:
-        runtime.run(UUID(self.request.id))
+    limit = int(tracked.timeout.total_seconds()) + HARD_LIMIT
+
+    @celery_app.task(name=f"neoforge.{tracked.task_type}", bind=True, time_limit=limit)
+    def ring(self: Any, ids: Sequence[str] = ()) -> None:
+        """Carry out the row that the message is called by, or those that it names."""
+        runtime.run(tracked.task_type, [UUID(one) for one in ids or (self.request.id,)])
 
 
-for _tracked in REGISTRY.values():
-    _doorbell(_tracked)
+def ring_for(*tracked: TrackedTask) -> None:
+    """Have Celery know these tasks."""
+    for one in tracked:
+        _doorbell(one)
+
+
+ring_for(*REGISTRY.values())
 
 
 def connect(prefix: str) -> None:
@@ -118,10 +129,35 @@ def run_worker(argv: list[str] | None = None) -> None:
 
 
 @signals.worker_ready.connect
-def _alive(**_: Any) -> None:
+def _alive(sender: Any, **_: Any) -> None:
     pulse.start("worker")
+    _give_back_before_stopping(sender.controller)
 
 
 @signals.worker_shutdown.connect
 def _stopping(**_: Any) -> None:
     pulse.stop()
+
+
+def _give_back_before_stopping(worker: Any) -> None:
+    """On SIGTERM tasks have SHUTDOWN_TIMEOUT to end; then they are stopped and given back, and Celery sees them end."""
+    stop = signal.getsignal(signal.SIGTERM)
+    if not callable(stop):
+        return
+
+    def give_back() -> None:
+        for process in worker.pool._pool._pool if worker.pool else ():
+            os.kill(process.pid, signal.SIGUSR2)
+
+    def told(signum: int, frame: FrameType | None) -> None:
+        waiting = Timer(settings.shutdown_timeout, give_back)
+        waiting.daemon = True
+        waiting.start()
+        stop(signum, frame)
+
+    signal.signal(signal.SIGTERM, told)
+
+
+@signals.worker_process_init.connect
+def _born(**_: Any) -> None:
+    signal.signal(signal.SIGUSR2, lambda *_: runtime.wind_down())

@@ -1,13 +1,15 @@
 """What a worker does on the side, in threads with an event loop and a connection of their own: say that the process is
-alive, and hold the lease of the task that runs, however busy that task keeps the process."""
+alive, and hold the leases of what runs (`holding.py`), however busy a task keeps the process."""
 
 import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core import redis, secret_check
@@ -16,18 +18,17 @@ from app.core.db import build_engine, dispose
 from app.core.process import CannotRun
 from app.core.sql import new_id
 from app.crud import heartbeat
-from app.crud.task import RENEW_EVERY
 
-EVERY = RENEW_EVERY.total_seconds()
+EVERY = timedelta(seconds=10)  # three of them fit into what readiness takes for alive
 log = structlog.get_logger()
 
 
 class Pulse(threading.Thread):
-    """Calls `beat` every ten seconds in one transaction until it is stopped. One that fails is followed by the next."""
+    """Calls `beat` every so many seconds until it is stopped. One that fails is followed by the next."""
 
-    def __init__(self, name: str, beat: Callable[[AsyncSession], Awaitable[None]]) -> None:
+    def __init__(self, name: str, beat: Callable[[AsyncEngine], Awaitable[None]], *, every: float) -> None:
         super().__init__(name=name, daemon=True)
-        self._beat = beat
+        self._beat, self._every = beat, every
         self._ending = threading.Event()  # `_stop` is a thread's own
 
     def stop(self) -> None:
@@ -35,18 +36,16 @@ class Pulse(threading.Thread):
 
     def run(self) -> None:
         with asyncio.Runner() as runner:
-            engine = build_engine(settings.database_url, pool_size=1)
-            while not self._ending.wait(EVERY):
+            engine = build_engine(settings.database_url, pool_size=1, relaxed=True)
+            while not self._ending.wait(self._every):
                 try:
-                    runner.run(self._once(AsyncSession(engine)))
+                    runner.run(self._once(engine))
                 except Exception:  # the database may be away: the next beat tells, and a lease outlives two of them
                     log.warning("beat_failed", pulse=self.name, exc_info=True)
             runner.run(engine.dispose())
 
-    async def _once(self, db: AsyncSession) -> None:
-        async with db:
-            await self._beat(db)
-            await db.commit()
+    async def _once(self, engine: AsyncEngine) -> None:
+        await self._beat(engine)
 
 
 _alive: tuple[Pulse, UUID] | None = None
@@ -57,10 +56,12 @@ def start(role: str) -> None:
     global _alive
     process = new_id()
 
-    async def beat(db: AsyncSession) -> None:
-        await heartbeat.beat(db, process, role)
+    async def beat(engine: AsyncEngine) -> None:
+        async with AsyncSession(engine) as db:
+            await heartbeat.beat(db, process, role)
+            await db.commit()
 
-    _alive = Pulse(f"{role}-alive", beat), process
+    _alive = Pulse(f"{role}-alive", beat, every=EVERY.total_seconds()), process
     _alive[0].start()
     _at_once(lambda db: heartbeat.beat(db, process, role))
 

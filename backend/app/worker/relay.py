@@ -1,4 +1,4 @@
-"""The relay: takes due rows and rings Celery for each. Many may run; each row is rung by one of them.
+"""The relay: takes due rows and rings Celery for them. Many may run; each row is rung by one of them.
 
 It is woken by a Redis message after a commit, and looks by itself each second, so that a lost message costs a second.
 """
@@ -6,25 +6,30 @@ It is woken by a Redis message after a commit, and looks by itself each second, 
 import asyncio
 import signal
 import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
 from app.core import redis
 from app.core.config import settings
-from app.core.db import dispose, new_session
+from app.core.db import dispose, new_session, relaxed_session
 from app.core.logging import set_up
-from app.core.metrics import TASKS_RUNG
-from app.crud import task as rows
-from app.models.background_task import BackgroundTask
+from app.core.metrics import TASKS_RESCUED, TASKS_RUNG
+from app.crud import task_queue
+from app.crud import task_ring as rows
+from app.crud.task_ring import Rung
 from app.services import maintenance
 from app.worker import pulse
 from app.worker.celery import celery_app, connect
 from app.worker.sealer import Sealer
 
 POLL = 1.0  # seconds
+ROOM_AGAIN, LONGEST = 0.01, 0.5  # seconds until it looks whether workers have taken some of what was rung
 SWEEP = 300.0  # seconds
-BATCH = 100  # rows in one transaction
+BATCH = 200  # rows in one transaction
+ALONE = 10  # rows of a kind that are rung one by one; more of them share messages
+TOGETHER = 20  # rows in one message
 log = structlog.get_logger()
 
 
@@ -64,12 +69,18 @@ async def _main() -> None:
 
 
 async def _work(stopping: asyncio.Event, wake: asyncio.Event) -> None:
-    next_sweep = time.monotonic() + SWEEP
+    next_poll, next_sweep, pause = 0.0, time.monotonic() + SWEEP, ROOM_AGAIN
     while not stopping.is_set():
         wake.clear()
+        wait = POLL
         try:
-            while await ring_due() and not stopping.is_set():
-                pass
+            if time.monotonic() >= next_poll:
+                next_poll = time.monotonic() + POLL
+                await rescue()
+            rung, full = await ring_due()
+            if full:  # more is due than may be rung ahead: look again soon, and less often while nobody takes any
+                pause = ROOM_AGAIN if rung else min(2 * pause, LONGEST)
+                wait = pause
             if time.monotonic() >= next_sweep:
                 next_sweep = time.monotonic() + SWEEP
                 await _sweep()
@@ -77,7 +88,7 @@ async def _work(stopping: asyncio.Event, wake: asyncio.Event) -> None:
             log.warning("relay_failed", exc_info=True)
             await asyncio.sleep(POLL)
         try:
-            async with asyncio.timeout(POLL):
+            async with asyncio.timeout(wait):
                 await wake.wait()
         except TimeoutError:
             continue
@@ -97,34 +108,75 @@ async def _listen(wake: asyncio.Event) -> None:
             await asyncio.sleep(POLL)
 
 
-async def ring_due() -> int:
-    """Ring one batch of what is due; how many rows that were. At most RELAY_AHEAD rows of a queue are rung at once."""
+async def ring_due() -> tuple[int, bool]:
+    """Ring what is due: how many rows that were, and whether more is due than RELAY_AHEAD lets it ring ahead."""
     async with new_session(read_only=True) as db:
-        if not await rows.any_due(db):
+        paused = await task_queue.paused(db)
+        queues = [queue for queue in settings.task_queues if queue not in paused]
+        if not await rows.any_due(db, queues):
+            return 0, False
+    taken: list[Rung] = []
+    full = False
+    async with relaxed_session() as db:
+        for queue in queues:
+            room = min(settings.relay_ahead - await rows.queued(db, queue), BATCH)
+            found = await rows.ring_due(db, queue, most=room) if room > 0 else []
+            full |= len(found) >= room
+            taken += found
+        await db.commit()
+    await _send(taken)
+    return len(taken), full
+
+
+async def rescue() -> int:
+    """Ring again what was lost with a message or a worker; how many rows that were."""
+    async with new_session(read_only=True) as db:
+        if not await rows.any_lapsed(db):
             return 0
     async with new_session() as db:
         parked = await rows.give_up(db)
         taken = await rows.ring_lapsed(db, most=BATCH)
-        for queue in await rows.waiting_queues(db):
-            room = settings.relay_ahead - await rows.queued(db, queue)
-            if room > 0:
-                taken += await rows.ring_due(db, queue, most=min(room, BATCH))
         await db.commit()
     for task_id in parked:
         log.error("task_parked", task_id=str(task_id), reason="worker_lost")
     if taken:
-        await asyncio.to_thread(_send, taken)
-        TASKS_RUNG.inc(len(taken))
+        TASKS_RESCUED.inc(len(taken))
+        log.warning("tasks_rescued", number=len(taken))
+        await _send(taken)
     return len(taken)
 
 
-def _send(taken: Iterable[BackgroundTask]) -> None:
+async def _send(taken: Sequence[Rung]) -> None:
+    if taken:
+        await asyncio.to_thread(_publish, taken)
+        TASKS_RUNG.inc(len(taken))
+
+
+def _publish(taken: Iterable[Rung]) -> None:
     """Hand the rows' ids to Celery. What does not get through is rung again when its lease runs out."""
     with celery_app.producer_or_acquire() as producer:
-        for row in taken:
+        for batch in _messages(taken):
+            first = batch[0]
+            ids = [[str(row.id) for row in batch]] if len(batch) > 1 else []
             celery_app.send_task(
-                f"neoforge.{row.task_type}", task_id=str(row.id), queue=row.queue, producer=producer, retry=False
+                f"neoforge.{first.task_type}",
+                ids,
+                task_id=str(first.id),
+                queue=first.queue,
+                producer=producer,
+                retry=False,
             )
+
+
+def _messages(taken: Iterable[Rung]) -> Iterator[list[Rung]]:
+    """The rows of each message: one, where few are due, so that all workers get some, and where monitors listen."""
+    kinds: dict[tuple[str, str], list[Rung]] = defaultdict(list)
+    for row in taken:
+        kinds[row.queue, row.task_type].append(row)
+    for same in kinds.values():
+        size = 1 if settings.task_events or len(same) <= ALONE else TOGETHER
+        for start in range(0, len(same), size):
+            yield same[start : start + size]
 
 
 async def _sweep() -> None:

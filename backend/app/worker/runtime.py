@@ -1,122 +1,146 @@
-"""Carrying out one row: claim it, run its function while a pulse holds the lease, and write what became of it."""
+"""Carrying out rows: claim them, run their functions while a thread holds the leases, write what became of them.
+
+A message names one row, or several of a kind. How many of these are claimed at once follows from how long the kind took
+lately: what takes milliseconds shares its transactions, what takes longer is claimed one by one.
+"""
 
 import asyncio
 import os
-import random
 import time
+from collections.abc import Sequence
 from contextvars import copy_context
-from datetime import timedelta
 from functools import lru_cache
 from uuid import UUID
 
 import structlog
-from pydantic import ValidationError
-from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db import new_session
-from app.core.metrics import TASK_DURATION, TASK_OUTCOMES
-from app.crud import task as rows
-from app.models.background_task import BackgroundTask
-from app.worker.context import current_task
-from app.worker.pulse import Pulse
+from app.core.db import relaxed_session
+from app.core.metrics import TASK_DURATION, TASK_MESSAGES_DROPPED, TASK_OUTCOMES
+from app.crud import task_ring, task_run
+from app.crud.task_run import Claimed
+from app.services import tasks
+from app.worker import running, settling
+from app.worker.alarm import hasten
+from app.worker.holding import Holder
 from app.worker.tracking import REGISTRY, TrackedTask
 
+BATCH_SPAN = 0.05  # seconds of work that share a claim and a settling
+MOST = 64  # rows
+MESSAGE_SPAN = 1.0  # seconds after which the rest of a message's rows is left to others
 log = structlog.get_logger()
 
 
-def retry_delay(attempt: int) -> timedelta:
-    """How long to wait after `attempt` (1-based): full jitter, at most 300 s.
-
-    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-    """
-    return timedelta(seconds=random.uniform(0, min(300, 2**attempt)))  # noqa: S311 - spread, not secrecy
-
-
-class Holder:
-    """Holds the lease of the row that runs in this process."""
+class Pace:
+    """How long the tasks of a kind take in this process."""
 
     def __init__(self) -> None:
-        self.running: tuple[UUID, int] | None = None
-        self.pulse = Pulse("lease", self._renew)
-        self.pulse.start()
+        self._usual: dict[str, float] = {}
 
-    async def _renew(self, db: AsyncSession) -> None:
-        running = self.running
-        if running and not await rows.renew(db, *running):
-            log.warning("lease_lost", task_id=str(running[0]), attempt=running[1])
+    def took(self, task_type: str, seconds: float) -> None:
+        known = self._usual.get(task_type, seconds)
+        self._usual[task_type] = max(seconds, 0.8 * known + 0.2 * seconds)  # slower at once, quicker slowly
+
+    def at_once(self, task_type: str) -> int:
+        """How many rows of the kind to claim together; one of a kind that has not run here yet."""
+        usual = self._usual.get(task_type)
+        return 1 if usual is None else max(1, min(MOST, int(BATCH_SPAN / max(usual, 1e-6))))
+
+
+PACE = Pace()
 
 
 @lru_cache(maxsize=1)
-def _process(_pid: int) -> tuple[asyncio.Runner, Holder]:
-    """One event loop and one lease holder for each process of the pool."""
+def process(_pid: int) -> tuple[asyncio.Runner, Holder]:
+    """One event loop and one holder of leases for each process of the pool."""
     return asyncio.Runner(), Holder()
 
 
-def run(task_id: UUID) -> None:
-    """Carry out the row, unless somebody else has it. Blocks until it is done."""
-    runner, holder = _process(os.getpid())
-    with structlog.contextvars.bound_contextvars(task_id=str(task_id)):
-        # The runner's own context is the first task's for ever: each one runs in a copy of what holds now.
-        runner.run(carry_out(task_id, holder), context=copy_context())
+def run(task_type: str, ids: Sequence[UUID]) -> None:
+    """Carry out the rows of a message, those that nobody else has. Blocks until it is done."""
+    runner, holder = process(os.getpid())
+    # The runner's own context is the first task's for ever: each one runs in a copy of what holds now.
+    runner.run(carry_out(task_type, ids, holder), context=copy_context())
 
 
-async def carry_out(task_id: UUID, holder: Holder) -> None:
-    """Claim the row, run its function, settle it."""
-    async with new_session() as db:
-        row = await rows.get(db, task_id)
-        tracked = REGISTRY.get(row.task_type) if row else None
-        claimed = await rows.claim(db, task_id, max_attempts=tracked.max_attempts) if tracked else None
-        await db.commit()
-    if claimed is None or tracked is None:
-        TASK_OUTCOMES.labels(task_type=row.task_type if row else "unknown", outcome="duplicate").inc()
-        log.info("task_dropped", known=row is not None)
+def wind_down() -> None:
+    """This process ends: give back what runs and what has not begun. Called in the main thread, by a signal."""
+    if not process.cache_info().currsize:
         return
-    holder.running = (claimed.id, claimed.attempts)
-    began = time.perf_counter()
+    _, holder = process(os.getpid())
+    holder.wind_down()
+    if holder.running:
+        hasten()
+
+
+async def carry_out(task_type: str, ids: Sequence[UUID], holder: Holder) -> None:
+    """Claim rows, run their function, settle them, until none is left or others had better have the rest."""
+    tracked = REGISTRY.get(task_type)
+    if tracked is None:
+        _drop(len(ids), "unknown")
+        return
+    left, until = list(ids), time.monotonic() + MESSAGE_SPAN
+    while left and not holder.winding_down and time.monotonic() < until:
+        now = PACE.at_once(task_type)
+        batch, left = left[:now], left[now:]
+        async with relaxed_session(single=True) as db:
+            claimed = await task_run.claim(db, batch, max_attempts=tracked.max_attempts)
+            await db.commit()
+        _drop(len(batch) - len(claimed), "duplicate")
+        if claimed:
+            await _run_batch(claimed, tracked, holder)
+    if left:
+        async with relaxed_session() as db:
+            await task_ring.unring(db, left)
+            await db.commit()
+        await tasks.wake_relay()
+
+
+def _drop(number: int, reason: str) -> None:
+    """Messages for rows that were not to be had: another delivery runs or ran them, or they are gone or cancelled."""
+    if number:
+        TASK_MESSAGES_DROPPED.labels(reason=reason).inc(number)
+        log.info("task_messages_dropped", number=number, reason=reason)
+
+
+async def _run_batch(claimed: Sequence[Claimed], tracked: TrackedTask, holder: Holder) -> None:
+    """Run what was claimed, one after the other. Those that went well and have no result are settled together."""
+    holder.take_on(claimed)
+    ended: list[tuple[Claimed, str | None, float]] = []
+    kept: set[UUID] = set()
+    over = asyncio.Event()
+    settler = asyncio.create_task(_settle_meanwhile(holder, kept, over)) if len(claimed) > 1 else None
     try:
-        outcome = await _outcome(claimed, tracked)
+        while not holder.winding_down and (row := holder.next()):
+            began = time.perf_counter()
+            outcome = await running.run(row, tracked, holder)
+            ended.append((row, outcome, time.perf_counter() - began))
+            PACE.took(row.task_type, ended[-1][2])
+            if outcome is None:
+                holder.went_well((row.id, row.attempt))
     finally:
-        holder.running = None
-    TASK_DURATION.labels(task_type=claimed.task_type).observe(time.perf_counter() - began)
-    TASK_OUTCOMES.labels(task_type=claimed.task_type, outcome=outcome).inc()
-    log.info("task_finished", task_type=claimed.task_type, attempt=claimed.attempts, outcome=outcome)
+        over.set()
+        if settler:
+            await settler
+        kept |= await settling.well(holder.take_well())
+        await settling.back(holder.let_go())
+    for row, outcome, took in ended:
+        _tell(row, outcome or ("succeeded" if row.id in kept else "fenced"), took)
 
 
-async def _outcome(row: BackgroundTask, tracked: TrackedTask) -> str:
-    """Run the function and settle the row; the outcome in one word."""
-    token = current_task.set(row.id)
-    try:
-        arguments = tracked.arguments.model_validate(row.task_data)
-        async with asyncio.timeout(tracked.timeout.total_seconds()):
-            result = await tracked(**{name: getattr(arguments, name) for name in tracked.arguments.model_fields})
-    except ValidationError as error:
-        places = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False))
-        return await _settle_failure(row, "payload_invalid", f"The stored arguments do not fit: {places}")
-    except Exception as error:  # whatever a task raises is written into its row, and logged
-        log.warning("task_raised", task_type=row.task_type, attempt=row.attempts, exc_info=True)
-        code = "timed_out" if isinstance(error, TimeoutError) else type(error).__name__
-        again = isinstance(error, tracked.retry_on) and row.attempts < tracked.max_attempts
-        return await (
-            _settle_retry(row, code) if again else _settle_failure(row, code, "See the log of this task's id.")
-        )
-    finally:
-        current_task.reset(token)
-    async with new_session() as db:
-        kept = await rows.succeed(db, row.id, row.attempts, result)
-        await db.commit()
-    return "succeeded" if kept else "fenced"
+async def _settle_meanwhile(holder: Holder, kept: set[UUID], over: asyncio.Event) -> None:
+    """Let those that went well not wait for one that takes longer than its kind took before."""
+    while not over.is_set():
+        try:
+            async with asyncio.timeout(BATCH_SPAN):
+                await over.wait()
+        except TimeoutError:
+            kept |= await settling.well(holder.take_well())
 
 
-async def _settle_retry(row: BackgroundTask, code: str) -> str:
-    delay = retry_delay(row.attempts)
-    async with new_session() as db:
-        kept = await rows.retry_later(db, row.id, row.attempts, delay, code, "Tried again later.")
-        await db.commit()
-    return "retried" if kept else "fenced"
-
-
-async def _settle_failure(row: BackgroundTask, code: str, detail: str) -> str:
-    async with new_session() as db:
-        kept = await rows.fail(db, row.id, row.attempts, code[:64], detail[:1000])
-        await db.commit()
-    return "failed" if kept else "fenced"
+def _tell(row: Claimed, outcome: str, took: float) -> None:
+    TASK_DURATION.labels(task_type=row.task_type).observe(took)
+    TASK_OUTCOMES.labels(task_type=row.task_type, outcome=outcome).inc()
+    log.info(
+        "task_finished", task_id=str(row.id), task_type=row.task_type, attempt=row.attempt, outcome=outcome,
+        duration_ms=round(took * 1000, 2),
+    )  # fmt: skip

@@ -10,10 +10,14 @@ from sqlmodel import col, func, select, update
 
 from app.core.db import new_session
 from app.core.sql import db_now
-from app.crud import task as rows
+from app.crud import task as promised
+from app.crud import task_ring
+from app.crud import task_run as rows
+from app.crud.task_run import Claimed
 from app.models import BackgroundTask, TaskStatus, TaskType
 from app.services import tasks
-from app.worker import relay, runtime
+from app.worker import relay, running, runtime
+from app.worker.holding import Holder
 from app.worker.tracking import REGISTRY, EnqueueInstead, task
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -31,7 +35,7 @@ async def promise(**values: object) -> UUID:
 
 async def row(task_id: UUID) -> BackgroundTask:
     async with new_session(read_only=True) as db:
-        found = await rows.get(db, task_id)
+        found = await promised.get(db, task_id)
         assert found is not None
         return found
 
@@ -39,7 +43,7 @@ async def row(task_id: UUID) -> BackgroundTask:
 async def ring(most: int = 10) -> list[UUID]:
     """Ring what is due."""
     async with new_session() as db:
-        taken = await rows.ring_due(db, "default", most=most)
+        taken = await task_ring.ring_due(db, "default", most=most)
         await db.commit()
         return [one.id for one in taken]
 
@@ -47,22 +51,22 @@ async def ring(most: int = 10) -> list[UUID]:
 async def ring_again() -> list[UUID]:
     """Ring what was rung or claimed and whose lease ran out."""
     async with new_session() as db:
-        taken = await rows.ring_lapsed(db, most=10)
+        taken = await task_ring.ring_lapsed(db, most=10)
         await db.commit()
         return [one.id for one in taken]
 
 
-async def claim(task_id: UUID) -> BackgroundTask | None:
+async def claim(task_id: UUID) -> Claimed | None:
     async with new_session() as db:
-        claimed = await rows.claim(db, task_id, max_attempts=3)
+        claimed = await rows.claim(db, [task_id], max_attempts=3)
         await db.commit()
-        return claimed
+        return claimed[0] if claimed else None
 
 
 async def run(task_id: UUID) -> None:
     """Carry the row out as a worker does, in this process."""
-    holder = runtime.Holder()
-    await runtime.carry_out(task_id, holder)
+    holder = Holder()
+    await runtime.carry_out((await row(task_id)).task_type, [task_id], holder)
     holder.pulse.stop()
 
 
@@ -104,7 +108,7 @@ async def test_of_ten_claims_one_wins() -> None:
     task_id = await promise()
     await ring()
     won = [claimed for claimed in await asyncio.gather(*(claim(task_id) for _ in range(10))) if claimed]
-    assert [claimed.attempts for claimed in won] == [1]
+    assert [claimed.attempt for claimed in won] == [1]
     assert (await row(task_id)).status == TaskStatus.running
 
 
@@ -128,9 +132,10 @@ async def test_a_worker_that_slept_past_its_lease_cannot_overwrite() -> None:
     second = await claim(task_id)
     assert second is not None
     async with new_session() as db:
-        assert not await rows.renew(db, task_id, first.attempts)
-        assert not await rows.fail(db, task_id, first.attempts, "late", "late")
-        assert await rows.succeed(db, task_id, second.attempts, None)
+        assert not await rows.renew(db, [(task_id, first.attempt)])
+        assert not await rows.fail(db, task_id, first.attempt, "late", "late")
+        assert await rows.succeed(db, [(task_id, first.attempt)]) == []
+        assert await rows.succeed(db, [(task_id, second.attempt)]) == [task_id]
         await db.commit()
     assert (await row(task_id)).status == TaskStatus.succeeded
 
@@ -144,7 +149,7 @@ async def test_a_task_whose_worker_dies_each_time_is_parked() -> None:
         if (await row(task_id)).attempts < 3:
             await ring_again()
     async with new_session() as db:
-        assert await rows.give_up(db) == [task_id]
+        assert await task_ring.give_up(db) == [task_id]
         await db.commit()
     parked = await row(task_id)
     assert (parked.status, parked.error_code, parked.attempts) == (TaskStatus.failed, "worker_lost", 3)
@@ -164,7 +169,8 @@ async def test_the_relay_rings_no_more_than_its_setting_ahead() -> None:
                 )
             )
         await db.commit()
-    assert await relay.ring_due() == 0
+    rung, _ = await relay.ring_due()
+    assert rung == 0
 
 
 async def test_a_payload_that_does_not_fit_fails_loudly_and_is_kept() -> None:
@@ -183,7 +189,7 @@ async def test_a_task_that_may_be_tried_again_goes_back_with_a_delay() -> None:
     claimed = await claim(task_id)
     assert claimed is not None
     async with new_session() as db:
-        assert await rows.retry_later(db, task_id, claimed.attempts, timedelta(hours=1), "SMTPConnectError", "later")
+        assert await rows.retry_later(db, task_id, claimed.attempt, timedelta(hours=1), "SMTPConnectError", "later")
         await db.commit()
     waiting = await row(task_id)
     assert (waiting.status, waiting.attempts, waiting.error_code) == (TaskStatus.pending, 1, "SMTPConnectError")
@@ -237,7 +243,7 @@ async def test_a_task_that_may_not_be_tried_again_any_more_fails(monkeypatch: py
 
 @pytest.mark.parametrize("attempt", range(1, 20))
 def test_the_delay_grows_and_is_bounded(attempt: int) -> None:
-    assert 0 <= runtime.retry_delay(attempt).total_seconds() <= min(300, 2**attempt)
+    assert 0 <= running.retry_delay(attempt).total_seconds() <= min(300, 2**attempt)
 
 
 def test_delay_is_refused_and_says_what_to_write() -> None:
