@@ -1,4 +1,4 @@
-"""How a task says that its body began, at the price of a memory write: one file a process, a count and a time in each."""
+"""How a task says that its body began, at the price of a memory write: a file a process, with a count and a time."""
 
 import asyncio
 import mmap

@@ -1,7 +1,7 @@
 """The product's own worker and scheduler with two task types more; and its front door, for the one who measures.
 
 python -m bench.ours worker | scheduler   the mains of `neoforge worker` and `neoforge scheduler`
-python -m bench.ours fill NAME COUNT      writes so many rows, says so, and commits at a word; prints the ns of that moment
+python -m bench.ours fill NAME COUNT      writes so many rows and commits when told; prints the ns of that moment
 python -m bench.ours latency COUNT        promises one after another; prints the ms from each commit to its start
 """
 
