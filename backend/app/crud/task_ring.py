@@ -6,14 +6,18 @@ Every time in them is the database's own.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import func, select, update
+from sqlalchemy import String, exists, literal, true, union_all
+from sqlalchemy import select as sa_select
+from sqlmodel import col, func, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now
-from app.models.background_task import BackgroundTask, TaskStatus
+from app.models.background_task import LEISURELY, URGENT, BackgroundTask, TaskStatus
+from app.models.task_queue import PausedQueue
 
 RING_LEASE = timedelta(seconds=15)  # a message that nobody took by then is taken for lost, and the row is rung again
 
@@ -33,12 +37,28 @@ class Rung:
     queue: str
 
 
-async def any_due(db: AsyncSession, queues: Sequence[str]) -> bool:
-    """Whether a relay has something to ring in one of these queues."""
-    for queue in queues:
-        if await _next_priority(db, queue, after=-1) is not None:
-            return True
-    return False
+async def due_places(db: AsyncSession, queues: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Queue and priority of what is due, the most urgent first. Of a paused queue nothing is.
+
+    One probe of the index for each priority of each queue: neither a long backlog nor rows of the far future cost
+    anything.
+    """
+    return [(queue, priority) for queue, priority in (await db.exec(_places(queues))).all()]
+
+
+@lru_cache(maxsize=8)
+def _places(queues: tuple[str, ...]) -> Any:
+    first = select(literal(URGENT).label("number")).cte("priorities", recursive=True)
+    priorities = first.union_all(sa_select(first.c.number + 1).where(first.c.number < LEISURELY))
+    names = union_all(*(sa_select(literal(name, String).label("name")) for name in queues)).cte("queues")
+    waiting = _due & (_c.queue == names.c.name) & (_c.priority == priorities.c.number)
+    paused = col(PausedQueue.name) == names.c.name
+    return (
+        sa_select(names.c.name, priorities.c.number)
+        .select_from(names.join(priorities, true()))
+        .where(exists().where(waiting), ~exists().where(paused))
+        .order_by(priorities.c.number)
+    )
 
 
 async def any_lapsed(db: AsyncSession) -> bool:
@@ -71,58 +91,33 @@ async def ring_lapsed(db: AsyncSession, *, most: int) -> list[Rung]:
     return await _ring(db, chosen)
 
 
-async def ring_due(db: AsyncSession, queue: str, *, most: int) -> list[Rung]:
-    """Take the due rows of a queue, the most urgent first. Of several relays at once, each row goes to one.
-
-    Priority by priority, so that each statement walks the index straight to what is due: neither a long backlog nor
-    rows of the far future cost anything.
-    """
-    taken: list[Rung] = []
-    priority = await _next_priority(db, queue, after=-1)
-    while priority is not None and len(taken) < most:
-        chosen = (
-            select(_c.id)
-            .where(_due, _c.queue == queue, _c.priority == priority)
-            .order_by(_c.run_at)
-            .limit(most - len(taken))
-            .with_for_update(skip_locked=True)
-        )
-        taken += await _ring(db, chosen)
-        priority = await _next_priority(db, queue, after=priority)
-    return taken
-
-
-async def _next_priority(db: AsyncSession, queue: str, *, after: int) -> int | None:
-    """The most urgent priority after that one of which something is due in the queue."""
-    found: int | None = after
-    while found is not None:
-        waiting = select(func.min(_c.priority)).where(
-            _c.status == TaskStatus.pending, _c.queue == queue, _c.priority > found
-        )
-        found = (await db.exec(waiting)).one()
-        if found is not None:
-            due = select(_c.id).where(_due, _c.queue == queue, _c.priority == found).limit(1)
-            if (await db.exec(due)).first() is not None:
-                return found
-    return None
+async def ring_due(db: AsyncSession, queue: str, priority: int, *, most: int) -> list[Rung]:
+    """Take due rows of a queue and priority, the longest due first. Of several relays at once, each row goes to one."""
+    chosen = (
+        select(_c.id)
+        .where(_due, _c.queue == queue, _c.priority == priority)
+        .order_by(_c.run_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return await _ring(db, chosen)
 
 
 async def _ring(db: AsyncSession, chosen: Any) -> list[Rung]:
-    ids = list((await db.exec(chosen)).all())
-    if not ids:
-        return []
+    ids = chosen.cte("chosen")  # PostgreSQL runs one that locks rows just once
     statement = (
         update(_table)
-        .where(_c.id.in_(ids))
+        .where(_c.id.in_(select(ids.c.id)))
         .values(status=TaskStatus.queued, lease_until=db_now(RING_LEASE), revision=_c.revision + 1)
         .returning(_c.id, _c.task_type, _c.queue)
     )
     return [Rung(*row) for row in (await db.exec(statement)).all()]
 
 
-async def queued(db: AsyncSession, queue: str) -> int:
-    """How many rows of the queue have been rung and not been claimed."""
-    return (await db.exec(select(func.count()).where(_c.status == TaskStatus.queued, _c.queue == queue))).one()
+async def queued(db: AsyncSession) -> dict[str, int]:
+    """How many rows of each queue have been rung and not been claimed."""
+    counts = select(_c.queue, func.count()).where(_c.status == TaskStatus.queued).group_by(_c.queue)
+    return dict((await db.exec(counts)).all())
 
 
 async def unring(db: AsyncSession, ids: Sequence[UUID]) -> None:

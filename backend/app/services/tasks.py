@@ -119,10 +119,13 @@ async def retry(db: AsyncSession, task_id: UUID, *, owner: UUID | None) -> Backg
     return await access(db, task_id, owner=owner)
 
 
-async def wake_relay() -> None:
-    """Tell the relay that there is something to do. Redis may be away: the relay looks by itself each second."""
+async def wake_relay(slow: str = "") -> None:
+    """Tell the relay that there is something to do. Redis may be away: the relay looks by itself each second.
+
+    `slow` names a type of task of which too many came in one message.
+    """
 
     async def publish() -> None:
-        await redis.redis_client().publish(await redis.key("wake"), "1")
+        await redis.redis_client().publish(await redis.key("wake"), slow)
 
     await redis.within(WAKE_BUDGET, publish())

@@ -8,6 +8,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from math import ceil
 
 import structlog
 
@@ -16,7 +17,6 @@ from app.core.config import settings
 from app.core.db import dispose, new_session, relaxed_session
 from app.core.logging import set_up
 from app.core.metrics import TASKS_RESCUED, TASKS_RUNG
-from app.crud import task_queue
 from app.crud import task_ring as rows
 from app.crud.task_ring import Rung
 from app.services import maintenance
@@ -29,7 +29,9 @@ ROOM_AGAIN, LONGEST = 0.01, 0.5  # seconds until it looks whether workers have t
 SWEEP = 300.0  # seconds
 BATCH = 200  # rows in one transaction
 ALONE = 10  # rows of a kind that are rung one by one; more of them share messages
-TOGETHER = 20  # rows in one message
+TOGETHER = 50  # rows in one message
+MOST_KINDS = 1_000
+SLOW_FOR = 60.0  # seconds for which a kind of which a worker gave some back is rung one by one
 log = structlog.get_logger()
 
 
@@ -69,15 +71,16 @@ async def _main() -> None:
 
 
 async def _work(stopping: asyncio.Event, wake: asyncio.Event) -> None:
-    next_poll, next_sweep, pause = 0.0, time.monotonic() + SWEEP, ROOM_AGAIN
+    next_poll, next_sweep, pause, full = 0.0, time.monotonic() + SWEEP, ROOM_AGAIN, False
     while not stopping.is_set():
+        woken = wake.is_set()
         wake.clear()
         wait = POLL
         try:
             if time.monotonic() >= next_poll:
                 next_poll = time.monotonic() + POLL
                 await rescue()
-            rung, full = await ring_due()
+            rung, full = await ring_due(woken=woken or full)
             if full:  # more is due than may be rung ahead: look again soon, and less often while nobody takes any
                 pause = ROOM_AGAIN if rung else min(2 * pause, LONGEST)
                 wait = pause
@@ -102,25 +105,41 @@ async def _listen(wake: asyncio.Event) -> None:
                 await channel.subscribe(await redis.key("wake"))
                 wake.set()
                 while True:
-                    if await channel.get_message(ignore_subscribe_messages=True, timeout=POLL):
+                    if told := await channel.get_message(ignore_subscribe_messages=True, timeout=POLL):
+                        _heard(str(told["data"]))
                         wake.set()
         except Exception:  # noqa: BLE001 - a wake-up only saves a second: whatever ended the listening, listen again
             await asyncio.sleep(POLL)
 
 
-async def ring_due() -> tuple[int, bool]:
-    """Ring what is due: how many rows that were, and whether more is due than RELAY_AHEAD lets it ring ahead."""
-    async with new_session(read_only=True) as db:
-        paused = await task_queue.paused(db)
-        queues = [queue for queue in settings.task_queues if queue not in paused]
-        if not await rows.any_due(db, queues):
-            return 0, False
+_slow: dict[str, float] = {}
+"""Kinds that take too long to share messages, and until when that is believed."""
+
+
+def _heard(message: str) -> None:
+    """Note the kind of task that was given back because a message had more of it than a worker did in a second."""
+    if message and len(_slow) < MOST_KINDS:
+        _slow[message] = time.monotonic() + SLOW_FOR
+
+
+async def ring_due(*, woken: bool = True) -> tuple[int, bool]:
+    """Ring what is due: how many rows that were, and whether more is due than RELAY_AHEAD lets it ring ahead.
+
+    Nobody who looks unasked takes SQLite's lock for writing in vain.
+    """
+    if not woken:
+        async with new_session(read_only=True) as db:
+            if not await rows.due_places(db, settings.task_queues):
+                return 0, False
     taken: list[Rung] = []
     full = False
     async with relaxed_session() as db:
-        for queue in queues:
-            room = min(settings.relay_ahead - await rows.queued(db, queue), BATCH)
-            found = await rows.ring_due(db, queue, most=room) if room > 0 else []
+        places = await rows.due_places(db, settings.task_queues)
+        ahead = await rows.queued(db) if places else {}
+        for queue, priority in places:
+            room = min(settings.relay_ahead - ahead.get(queue, 0), BATCH)
+            found = await rows.ring_due(db, queue, priority, most=room) if room > 0 else []
+            ahead[queue] = ahead.get(queue, 0) + len(found)
             full |= len(found) >= room
             taken += found
         await db.commit()
@@ -174,7 +193,8 @@ def _messages(taken: Iterable[Rung]) -> Iterator[list[Rung]]:
     for row in taken:
         kinds[row.queue, row.task_type].append(row)
     for same in kinds.values():
-        size = 1 if settings.task_events or len(same) <= ALONE else TOGETHER
+        slow = _slow.get(same[0].task_type, 0.0) > time.monotonic()
+        size = 1 if slow or settings.task_events or len(same) <= ALONE else min(TOGETHER, ceil(len(same) / 4))
         for start in range(0, len(same), size):
             yield same[start : start + size]
 

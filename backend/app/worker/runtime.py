@@ -92,7 +92,7 @@ async def carry_out(task_type: str, ids: Sequence[UUID], holder: Holder) -> None
         async with relaxed_session() as db:
             await task_ring.unring(db, left)
             await db.commit()
-        await tasks.wake_relay()
+        await tasks.wake_relay(slow=task_type)
 
 
 def _drop(number: int, reason: str) -> None:
