@@ -1,5 +1,7 @@
 """The servers of a benchmark run, with databases and keys of its own, which go at the end."""
 
+from contextlib import suppress
+
 import psutil
 import redis
 from tests import services
@@ -46,5 +48,7 @@ def spent(pid: int, *, ended: bool = False) -> float:
     own = times.user + times.system
     if ended:
         own += times.children_user + times.children_system
-        own += sum(spent(child.pid) for child in process.children(recursive=True))
+        for child in process.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                own += spent(child.pid)
     return float(own)

@@ -119,13 +119,14 @@ async def retry(db: AsyncSession, task_id: UUID, *, owner: UUID | None) -> Backg
     return await access(db, task_id, owner=owner)
 
 
-async def wake_relay(slow: str = "") -> None:
+async def wake_relay(takes: tuple[str, float] | None = None) -> None:
     """Tell the relay that there is something to do. Redis may be away: the relay looks by itself each second.
 
-    `slow` names a type of task of which too many came in one message.
+    `takes` says of a type of task how many seconds one of them usually takes, so that fewer come in one message.
     """
+    message = f"{takes[0]} {takes[1]:.6f}" if takes else ""
 
     async def publish() -> None:
-        await redis.redis_client().publish(await redis.key("wake"), slow)
+        await redis.redis_client().publish(await redis.key("wake"), message)
 
     await redis.within(WAKE_BUDGET, publish())

@@ -8,7 +8,6 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from math import ceil
 
 import structlog
 
@@ -28,10 +27,11 @@ POLL = 1.0  # seconds
 ROOM_AGAIN, LONGEST = 0.01, 0.5  # seconds until it looks whether workers have taken some of what was rung
 SWEEP = 300.0  # seconds
 BATCH = 200  # rows in one transaction
+LOW_WATER = 4  # more is rung once this part of what may be rung ahead is free
 ALONE = 10  # rows of a kind that are rung one by one; more of them share messages
 TOGETHER = 50  # rows in one message
+MESSAGE_TAKES = 0.1  # seconds of work in one message, where workers said how long a kind takes
 MOST_KINDS = 1_000
-SLOW_FOR = 60.0  # seconds for which a kind of which a worker gave some back is rung one by one
 log = structlog.get_logger()
 
 
@@ -112,14 +112,15 @@ async def _listen(wake: asyncio.Event) -> None:
             await asyncio.sleep(POLL)
 
 
-_slow: dict[str, float] = {}
-"""Kinds that take too long to share messages, and until when that is believed."""
+_takes: dict[str, float] = {}
+"""Seconds that one of a kind takes, of those that workers found to come too many at once."""
 
 
 def _heard(message: str) -> None:
-    """Note the kind of task that was given back because a message had more of it than a worker did in a second."""
-    if message and len(_slow) < MOST_KINDS:
-        _slow[message] = time.monotonic() + SLOW_FOR
+    """Note what a worker says of a kind of task. Most messages say nothing: they only wake."""
+    kind, _, seconds = message.partition(" ")
+    if kind and (kind in _takes or len(_takes) < MOST_KINDS):
+        _takes[kind] = float(seconds)
 
 
 async def ring_due(*, woken: bool = True) -> tuple[int, bool]:
@@ -138,9 +139,11 @@ async def ring_due(*, woken: bool = True) -> tuple[int, bool]:
         ahead = await rows.queued(db) if places else {}
         for queue, priority in places:
             room = min(settings.relay_ahead - ahead.get(queue, 0), BATCH)
-            found = await rows.ring_due(db, queue, priority, most=room) if room > 0 else []
+            # A little room is left until it is more: else what is rung trickles, a message a row.
+            enough = room > 0 and room * LOW_WATER >= settings.relay_ahead
+            found = await rows.ring_due(db, queue, priority, most=room) if enough else []
             ahead[queue] = ahead.get(queue, 0) + len(found)
-            full |= len(found) >= room
+            full |= not enough or len(found) >= room
             taken += found
         await db.commit()
     await _send(taken)
@@ -193,8 +196,8 @@ def _messages(taken: Iterable[Rung]) -> Iterator[list[Rung]]:
     for row in taken:
         kinds[row.queue, row.task_type].append(row)
     for same in kinds.values():
-        slow = _slow.get(same[0].task_type, 0.0) > time.monotonic()
-        size = 1 if slow or settings.task_events or len(same) <= ALONE else min(TOGETHER, ceil(len(same) / 4))
+        fit = int(MESSAGE_TAKES / max(_takes.get(same[0].task_type, 0.0), 1e-6))
+        size = 1 if settings.task_events or len(same) <= ALONE else max(1, min(TOGETHER, fit))
         for start in range(0, len(same), size):
             yield same[start : start + size]
 

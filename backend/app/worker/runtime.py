@@ -27,6 +27,7 @@ from app.worker.tracking import REGISTRY, TrackedTask
 BATCH_SPAN = 0.05  # seconds of work that share a claim and a settling
 MOST = 64  # rows
 MESSAGE_SPAN = 1.0  # seconds after which the rest of a message's rows is left to others
+TOO_LONG = 0.2  # seconds for a message of several rows: then the relay is told how many fit
 log = structlog.get_logger()
 
 
@@ -37,13 +38,18 @@ class Pace:
         self._usual: dict[str, float] = {}
 
     def took(self, task_type: str, seconds: float) -> None:
+        """Quicker is believed at once, slower only when it goes on: a busy machine makes every task slow at times."""
         known = self._usual.get(task_type, seconds)
-        self._usual[task_type] = max(seconds, 0.8 * known + 0.2 * seconds)  # slower at once, quicker slowly
+        self._usual[task_type] = known + (seconds - known) * (0.5 if seconds < known else 0.1)
 
     def at_once(self, task_type: str) -> int:
         """How many rows of the kind to claim together; one of a kind that has not run here yet."""
         usual = self._usual.get(task_type)
         return 1 if usual is None else max(1, min(MOST, int(BATCH_SPAN / max(usual, 1e-6))))
+
+    def of(self, task_type: str) -> float:
+        """Seconds that a task of the kind usually takes here."""
+        return self._usual.get(task_type, 0.0)
 
 
 PACE = Pace()
@@ -78,8 +84,8 @@ async def carry_out(task_type: str, ids: Sequence[UUID], holder: Holder) -> None
     if tracked is None:
         _drop(len(ids), "unknown")
         return
-    left, until = list(ids), time.monotonic() + MESSAGE_SPAN
-    while left and not holder.winding_down and time.monotonic() < until:
+    left, began = list(ids), time.monotonic()
+    while left and not holder.winding_down and time.monotonic() - began < MESSAGE_SPAN:
         now = PACE.at_once(task_type)
         batch, left = left[:now], left[now:]
         async with relaxed_session(single=True) as db:
@@ -92,7 +98,8 @@ async def carry_out(task_type: str, ids: Sequence[UUID], holder: Holder) -> None
         async with relaxed_session() as db:
             await task_ring.unring(db, left)
             await db.commit()
-        await tasks.wake_relay(slow=task_type)
+    if len(ids) > 1 and time.monotonic() - began > TOO_LONG:
+        await tasks.wake_relay(takes=(task_type, PACE.of(task_type)))
 
 
 def _drop(number: int, reason: str) -> None:
