@@ -3,18 +3,19 @@
 `python -m tests.janitor FOLDER`. It removes databases and keys that carry the run's own random name, and nothing else.
 """
 
+import json
 import os
 import shutil
 import signal
 import sys
 import time
 from pathlib import Path
-
-import asyncpg
-import redis
+from typing import TYPE_CHECKING
 
 from tests.processes import alive
-from tests.services import PREFIX, Services, execute
+
+if TYPE_CHECKING:
+    from tests.services import Services
 
 
 def main(folder: Path) -> None:
@@ -22,33 +23,54 @@ def main(folder: Path) -> None:
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()  # returns once the run is over
     try:
-        if (folder / "services.json").exists():
-            _remove_what_is_ours(Services.from_json((folder / "services.json").read_text()), folder)
+        _clean_servers_that_were_given(folder)
     finally:
         _end_servers(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_what_is_ours(services: Services, folder: Path) -> None:
-    own_servers = {line.split()[2] for line in _started(folder)}
-    if services.postgres_url and "postgres" not in own_servers:
-        for _ in range(3):  # the server may be busy, or the run's processes not yet gone
-            try:
-                _drop_databases(services)
-                break
-            except (OSError, TimeoutError, asyncpg.PostgresError):
-                time.sleep(1)  # a server that was given tells nobody when it has time again
-    if "valkey" not in own_servers:
-        client = redis.Redis.from_url(services.redis_url)
-        for key in client.scan_iter(match=f"*{PREFIX}{services.run}-*", count=1000):
-            client.delete(key)
-        client.close()
+def _clean_servers_that_were_given(folder: Path) -> None:
+    if not (folder / "services.json").exists():
+        return
+    text = (folder / "services.json").read_text()
+    postgres_url, own_servers = json.loads(text)["postgres_url"], {line.split()[2] for line in _started(folder)}
+    given_postgres, given_redis = postgres_url and "postgres" not in own_servers, "valkey" not in own_servers
+    if not given_postgres and not given_redis:  # as in most runs, which need not wait for drivers to be imported
+        return
+
+    from tests.services import Services
+
+    services = Services.from_json(text)
+    if given_postgres:
+        _drop_databases(services)
+    if given_redis:
+        _delete_keys(services)
 
 
-def _drop_databases(services: Services) -> None:
+def _drop_databases(services: "Services") -> None:
+    import asyncpg
+
+    from tests.services import execute
+
     ours = f"starts_with(datname, '{services.database_name('')}')"
-    names = execute(services.postgres_url, f"SELECT datname FROM pg_database WHERE {ours}")
-    execute(services.postgres_url, *(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)' for (name,) in names))
+    for _ in range(3):  # the server may be busy, or the run's processes not yet gone
+        try:
+            names = execute(services.postgres_url, f"SELECT datname FROM pg_database WHERE {ours}")
+            execute(services.postgres_url, *(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)' for (name,) in names))
+            break
+        except (OSError, TimeoutError, asyncpg.PostgresError):
+            time.sleep(1)  # a server that was given tells nobody when it has time again
+
+
+def _delete_keys(services: "Services") -> None:
+    import redis
+
+    from tests.services import PREFIX
+
+    client = redis.Redis.from_url(services.redis_url)
+    for key in client.scan_iter(match=f"*{PREFIX}{services.run}-*", count=1000):
+        client.delete(key)
+    client.close()
 
 
 def _started(folder: Path) -> list[str]:

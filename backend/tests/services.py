@@ -24,7 +24,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from tests.binaries import NoService, postgres_binaries, public_temporary_folder, redis_answers, redis_binary
+from tests.binaries import (
+    NoService,
+    postgres_binaries,
+    public_temporary_folder,
+    quick_temporary_folder,
+    redis_answers,
+    redis_binary,
+)
 from tests.processes import NOBODY, alive, end, free_port, launch, tail
 
 BACKEND = Path(__file__).resolve().parents[1]
@@ -84,7 +91,8 @@ class Running:
             raise NoService(f"NEOFORGE_TEST_STACK must be embedded or server, not {stack!r}")
         _sweep()
         self.processes: list[tuple[subprocess.Popen[bytes], signal.Signals]] = []
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=public_temporary_folder()))
+        where = quick_temporary_folder() if stack == "embedded" else public_temporary_folder()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=where))
         self.folder.chmod(0o711)
         self.janitor = subprocess.Popen(
             [sys.executable, "-m", "tests.janitor", str(self.folder)],
@@ -200,7 +208,8 @@ def _answers(url: str) -> bool:
 
 def _sweep() -> None:
     """Remove the folders of runs that were killed together with their janitor."""
-    for folder in public_temporary_folder().glob(f"{PREFIX}*"):
-        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdigit() and not alive(int(pid)) and folder.stat().st_uid == os.geteuid():
-            shutil.rmtree(folder, ignore_errors=True)
+    for where in {public_temporary_folder(), quick_temporary_folder()}:
+        for folder in where.glob(f"{PREFIX}*"):
+            pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+            if pid.isdigit() and not alive(int(pid)) and folder.stat().st_uid == os.geteuid():
+                shutil.rmtree(folder, ignore_errors=True)

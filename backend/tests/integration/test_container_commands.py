@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from tests.databases import empty_database
 from tests.services import BACKEND, Services
 
 BIN = Path(sys.executable).parent
-LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*_cache", ".coverage*", "htmlcov", ".hypothesis", ".schemathesis")
+LEFT_OUT = shutil.ignore_patterns(".*_cache", ".coverage*", "htmlcov", ".hypothesis", ".schemathesis")
 SOURCES = ("app", "alembic", "tests", "alembic.ini", "pyproject.toml")
 
 
@@ -48,7 +49,7 @@ class Container:
     def run(self, *command: str) -> str:
         """What it wrote. Runs as the service's user where this one may become it and Python lies where all may read."""
         options: dict[str, Any] = {}
-        if os.geteuid() == 0 and self._may_be_another():
+        if os.geteuid() == 0 and _may_run_as(self.user):
             options = {"user": self.user, "group": self.user, "extra_groups": []}
             subprocess.run(["chown", "-R", f"{self.user}:{self.user}", self.root], check=True)
         program = [str(BIN / command[0]), *command[1:]]
@@ -65,12 +66,14 @@ class Container:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    def _may_be_another(self) -> bool:
-        try:
-            tried = subprocess.run([sys.executable, "-c", "import sqlmodel"], user=self.user, capture_output=True)
-        except OSError:
-            return False
-        return tried.returncode == 0
+
+@cache
+def _may_run_as(user: int) -> bool:
+    try:
+        tried = subprocess.run([sys.executable, "-c", "import sqlmodel"], user=user, capture_output=True)
+    except OSError:
+        return False
+    return tried.returncode == 0
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests.unit.test_cli import neoforge
 from tests.waiting import eventually
 
 OTHER = secrets.token_urlsafe(48)
+ON_SQLITE = pytest.mark.stack("embedded")  # on either stack `fresh` is an SQLite file
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def digest_in(url: str) -> str | None:
         return db.execute("SELECT secret_check FROM installation").fetchone()[0]
 
 
+@ON_SQLITE
 async def test_the_first_start_keeps_a_digest_and_another_secret_is_refused(
     services: Services, fresh: str, tmp_path: Path
 ) -> None:
@@ -58,6 +60,7 @@ async def test_the_first_start_keeps_a_digest_and_another_secret_is_refused(
     assert digest_in(fresh) == kept
 
 
+@ON_SQLITE
 async def test_outside_production_it_is_a_warning(services: Services, fresh: str) -> None:
     for secret in (OTHER, secrets.token_urlsafe(48)):
         running = await Server(services, (), {"DATABASE_URL": fresh, "SECRET_KEY": secret}).ready()
@@ -65,6 +68,7 @@ async def test_outside_production_it_is_a_warning(services: Services, fresh: str
     assert "secret_mismatch" in running.output()
 
 
+@ON_SQLITE
 async def test_a_new_secret_can_be_adopted(services: Services, fresh: str) -> None:
     first = await Server(services, (), production(fresh, OTHER)).ready()
     assert first.stop() == 0
@@ -85,6 +89,7 @@ def assert_one_line_last(failed) -> None:
     assert "adopt-secret" in failed.stderr.splitlines()[-1]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_database_that_comes_later_is_compared_then(
     services: Services, fresh: str, tmp_path: Path, workers: str
@@ -106,6 +111,7 @@ async def test_a_database_that_comes_later_is_compared_then(
     assert "neoforge: SECRET_KEY is not the one" in running.output()
 
 
+@ON_SQLITE
 def test_the_ring_is_turned_from_the_command_line(fresh: str) -> None:
     env = {"DATABASE_URL": fresh}
     listed = neoforge("keys", "list", **env).stdout.splitlines()
