@@ -1,8 +1,11 @@
 """`make audit-deps`: whether the package index knows an advisory for what a lock file pins.
 
 It asks the index that pip uses for each pinned version, as pip-audit does, by its JSON interface. Where that has no
-page for the version, the project's own page is asked, whose advisories are those of its newest version. Exit code 1:
-an advisory, or a version that could not be judged; nothing passes because nobody answered.
+page for the version, the project's own page is asked, whose advisories are those of its newest version.
+
+Exit codes: 0 every version was judged and none has an advisory; 1 one has; 3 none is known to have one, but some could
+not be judged, each of which is named with the reason: nothing passes because nobody answered. Ask elsewhere about
+those, or let a CI that has no better index take 3 for a warning. `make` says `Error 1` or `Error 3`, and ends with 2.
 """
 
 import json
@@ -18,6 +21,7 @@ from pathlib import Path
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
 TIMEOUT = 30  # seconds for one answer
 AT_ONCE = 8
+CLEAN, FOUND, NOT_JUDGED = 0, 1, 3  # 2 is Python's own, for wrong use
 
 
 def index() -> str:
@@ -43,31 +47,45 @@ def page(path: str) -> dict | None:
         raise
 
 
-def judge(pin: tuple[str, str]) -> tuple[str, list[str] | None]:
-    """The package, and the advisories of its pinned version; None when the index cannot say."""
+class NotJudged(Exception):
+    """Why the index could not say whether a version has advisories."""
+
+
+def judge(pin: tuple[str, str]) -> list[str] | NotJudged:
+    """The advisories of a pinned version, or why they are not known."""
     name, version = pin
     try:
         found = page(f"{name}/{version}") or page(name)
-    except (OSError, ValueError):
-        found = None
-    if not found or found["info"]["version"] != version or not isinstance(found.get("vulnerabilities"), list):
-        return f"{name} {version}", None
-    known = (one for one in found["vulnerabilities"] if not one.get("withdrawn"))
-    return f"{name} {version}", [f"{one['id']} (mended in {', '.join(one['fixed_in']) or 'none yet'})" for one in known]
+        if not found:
+            return NotJudged("the index has no page of it")
+        told, known = found["info"]["version"], found.get("vulnerabilities")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return NotJudged(f"no answer to read: {error!r}")
+    if told != version:
+        return NotJudged(f"the index tells of {told} alone")
+    if not isinstance(known, list):
+        return NotJudged("the index tells no advisories")
+    alive = (one for one in known if not one.get("withdrawn"))
+    return [f"{one['id']} (mended in {', '.join(one['fixed_in']) or 'none yet'})" for one in alive]
 
 
 def main(files: list[str]) -> int:
     pins = sorted({pin for file in files for pin in PIN.findall(Path(file).read_text())})
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        judged = list(threads.map(judge, pins))
-    unknown = [package for package, advisories in judged if advisories is None]
-    bad = [f"{package}: {advisory}" for package, advisories in judged for advisory in advisories or ()]
-    for line in bad:
-        print(line)
-    if unknown:
-        print("not judged, since the index does not tell of this version:", ", ".join(unknown))
-    print(f"{len(pins)} pinned, {len(pins) - len(unknown)} judged, {len(bad)} advisories")
-    return 1 if bad or unknown or not pins else 0
+        judged = list(zip(pins, threads.map(judge, pins), strict=True))
+    bad = unknown = 0
+    for (name, version), verdict in judged:
+        if isinstance(verdict, NotJudged):
+            unknown += 1
+            print(f"not judged: {name} {version}: {verdict}")
+            continue
+        bad += len(verdict)
+        for advisory in verdict:
+            print(f"{name} {version}: {advisory}")
+    print(f"{len(pins)} pinned, {len(pins) - unknown} judged, {bad} advisories")
+    if bad:
+        return FOUND
+    return NOT_JUDGED if unknown or not pins else CLEAN
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """Moving an account to another email address, and back: the new address proves itself, the old one can undo it."""
 
+import secrets
+
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
+from app.core.db import released
 from app.core.errors import InvalidToken
+from app.core.security import hash_password
 from app.core.sql import new_id
 from app.crud import mail_token
 from app.crud import user as users
@@ -69,12 +73,15 @@ async def move(db: AsyncSession, link: MailToken) -> None:
 async def undo(db: AsyncSession, token: str) -> None:
     """Bring the old address back: every session ends, and a link to set a new password is mailed to it.
 
-    That mail is owed to whoever holds the link, so no budget that strangers can spend keeps it back.
+    The password works no more: whoever asked for the change knew it, and could sign in again at once. That mail is owed
+    to whoever holds the link, so no budget that strangers can spend keeps it back.
 
     Raises:
         InvalidToken: as for `mailing.look_up`; or the old address has become another account's, which has proven it.
     """
     link, _ = await mailing.look_up(db, token, MailPurpose.undo)
+    async with released(db):
+        nobodys = await hash_password(secrets.token_urlsafe(32))  # a real one: refusing by it takes the usual time
     user = await users.lock_row(db, link.user_id)
     if user is None or not await mail_token.use(db, link.id):
         raise InvalidToken
@@ -82,6 +89,7 @@ async def undo(db: AsyncSession, token: str) -> None:
         await _evict(db, user, link.email)
         if not await users.move(db, user, link.email):
             raise InvalidToken
+    await users.update(db, db_obj=user, obj_in={"hashed_password": nobodys})
     await _forget_links(db, user)
     await mail_token.drop_undo_since(db, user.id, link.id)
     await sessions.end_all(db, user.id, reason="email_change_undone", actor=user.id)

@@ -6,10 +6,12 @@ from datetime import timedelta
 import pytest
 from httpx2 import AsyncClient, Response
 
+from app.core import security
 from app.core.db import new_session
 from app.models import MailPurpose
 from app.services import tokens
 from tests.collisions import collide, deleted_meanwhile
+from tests.counting import counted
 from tests.factories import make_user
 from tests.fixtures import Clock
 from tests.flows import PASSWORD, V1, Account, new_email, problem
@@ -31,6 +33,14 @@ async def verify(client: AsyncClient, token: str) -> Response:
 
 async def undo(client: AsyncClient, token: str) -> Response:
     return await client.post(f"{V1}/auth/verify-email/undo", json={"token": token})
+
+
+async def set_new_password(account: Account, new: str = "quartz-heron-17-violet") -> None:
+    """By the link that was mailed to the account, and sign in with it."""
+    body = {"token": await token_of(account.email, RESET), "new_password": new}
+    assert (await account.client.post(f"{V1}/auth/password/reset", json=body)).status_code == 204
+    account.password = new
+    assert (await account.login()).status_code == 200
 
 
 async def moved(account: Account, new: str) -> str:
@@ -145,6 +155,36 @@ async def test_the_way_back_is_open_for_three_days(account: Account, clock: Cloc
     assert (await undo(account.client, back)).status_code == status
 
 
+@pytest.mark.parametrize("is_done", [True, False], ids=["a change", "a change that is only asked for"])
+async def test_undoing_ends_the_password_that_asked_for_it(account: Account, is_done: bool) -> None:
+    old = account.email
+    if is_done:
+        back = await moved(account, new_email())
+    else:
+        await ask(account, new_email())
+        back = await token_of(old, UNDO)
+    assert (await undo(account.client, back)).status_code == 204
+    account.email = old
+    assert problem(await account.login()) == (401, "invalid_credentials")
+    await set_new_password(account)
+    assert (await account.me()).json()["email"] == old
+
+
+async def test_a_sign_in_that_an_undoing_refuses_costs_what_one_of_nobody_does(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ask(account, new_email())
+    assert (await undo(account.client, await token_of(account.email, UNDO))).status_code == 204
+    security._dummy_hash()
+    costs = []
+    for email in (account.email, new_email()):
+        with counted(monkeypatch) as work:
+            assert problem(await Account(account.client, email).login()) == (401, "invalid_credentials")
+        costs.append((work.hashes, work.statements))
+    assert costs[0] == costs[1]
+    assert len(costs[0][0]) == 1
+
+
 async def test_a_second_change_does_not_make_the_first_one_final(account: Account) -> None:
     first = account.email
     back_to_first = await moved(account, new_email())
@@ -152,11 +192,11 @@ async def test_a_second_change_does_not_make_the_first_one_final(account: Accoun
     back_to_second = await moved(account, new_email())
     assert (await undo(account.client, back_to_second)).status_code == 204
     account.email = second
-    await account.login()
+    await set_new_password(account)
     assert (await account.me()).json()["email"] == second
     assert (await undo(account.client, back_to_first)).status_code == 204
     account.email = first
-    await account.login()
+    await set_new_password(account, "copper-heron-73-saddle")
     assert (await account.me()).json()["email"] == first
 
 
@@ -177,7 +217,7 @@ async def test_a_squatter_at_the_old_address_does_not_keep_its_owner_out(account
     assert (await undo(client, back)).status_code == 204
     assert (await squatter.me()).status_code == 401
     account.email = old
-    await account.login()
+    await set_new_password(account)
     assert (await account.me()).json()["email"] == old
 
 

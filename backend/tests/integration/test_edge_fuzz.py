@@ -1,14 +1,16 @@
 """Schemathesis over the OpenAPI document of a running server: what the document says is what the service does."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from httpx2 import AsyncClient
 
-from tests.flows import V1, signed_in
+from tests.flows import V1, Account, signed_in
 from tests.staff import with_roles
 
 # A guessable password and an unknown token fit the document and are refused all the same: no schema can say which.
@@ -16,7 +18,9 @@ UNSAYABLE = "positive_data_acceptance"
 # Of every operation a few examples and one seed where FAULTS=short; else every phase, more of them, three seeds.
 SHORT = os.environ.get("FAULTS") == "short"
 SEEDS, EXAMPLES = (("1",), "6") if SHORT else (("1", "2", "3"), "15")
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(3 * 1200)  # s; a seed takes 20 s on two idle cores
+OWN = "^/api/v[12]/(users/me|tasks|auth/(logout|reauthenticate))"
+"""What an access token opens for everybody, of their own."""
 
 
 def fuzz(folder: Path, url: str, *options: str) -> None:
@@ -25,8 +29,33 @@ def fuzz(folder: Path, url: str, *options: str) -> None:
     if SHORT:
         command += ["--phases", "examples,fuzzing,stateful"]
     for seed in SEEDS:
-        done = subprocess.run([*command, "--seed", seed], cwd=folder, capture_output=True, text=True, timeout=600)
+        done = subprocess.run([*command, "--seed", seed], cwd=folder, capture_output=True, text=True, timeout=1200)
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+def sign_in_as(user: Account, other: Account, folder: Path, **parameters: str) -> None:
+    """Have the runs in `folder` sign in as `user`, again where a session ends, and look that `other` gets nothing.
+
+    `parameters` are what is always sent under these names.
+    """
+    people = [_person("user", user), _person("other", other)]
+    (folder / "people.json").write_text(json.dumps({"auth": people}))
+    lines = ["[auth.wfc]", 'path = "people.json"', 'user = "user"', 'peers = ["user", "other"]', "[parameters]"]
+    lines += [f"{name} = {json.dumps(value)}" for name, value in parameters.items()]
+    (folder / "schemathesis.toml").write_text("\n".join(lines))
+
+
+def _person(name: str, account: Account) -> dict[str, Any]:
+    """Who signs in how, as Web Fuzzing Commons has it."""
+    header = {"sendIn": "header", "sendName": "Authorization", "sendTemplate": "Bearer {token}"}
+    login = {
+        "endpoint": f"{V1}/auth/login",
+        "verb": "POST",
+        "contentType": "application/json",
+        "payloadRaw": json.dumps({"email": account.email, "password": account.password}),
+        "token": {"extractFrom": "body", "extractSelector": "/access_token", **header},
+    }
+    return {"name": name, "loginEndpointAuth": login}
 
 
 async def test_what_is_documented_is_what_is_done_for_strangers(server, tmp_path):
@@ -34,13 +63,31 @@ async def test_what_is_documented_is_what_is_done_for_strangers(server, tmp_path
 
 
 async def test_what_is_documented_is_what_is_done_for_users(server, tmp_path):
+    """As one of two: whatever the one can read by its id is asked for as the other too, who may not see it."""
     url = (await server()).url
     async with AsyncClient(base_url=url, trust_env=False) as client:
-        account = await signed_in(client)
-        bearer = f"Authorization: {account.bearer['Authorization']}"
-        own = ("--include-path", f"{V1}/users/me", "--include-path", "/api/v2/users/me", "--exclude-method", "DELETE")
-        fuzz(tmp_path, url, *own, "--header", bearer)
-        assert (await account.me()).status_code == 200
+        user, other = await signed_in(client), await signed_in(client)
+        sign_in_as(user, other, tmp_path)
+        fuzz(tmp_path, url, "--include-path-regex", OWN, "--exclude-name", f"DELETE {V1}/users/me")
+        for account in (user, other):
+            assert (await account.login()).status_code == 200
+            assert (await account.me()).json()["email"] == account.email
+
+
+async def test_whatever_is_sent_with_the_ids_of_somebody_else_ends_nothing_of_theirs(server, tmp_path):
+    url = (await server()).url
+    async with AsyncClient(base_url=url, trust_env=False) as client:
+        user, other = await signed_in(client), await signed_in(client)
+
+        async def belongings() -> list[Any]:
+            lists = (f"{V1}/tasks", f"{V1}/users/me/sessions")
+            return [(await client.get(path, headers=other.bearer)).json() for path in lists]
+
+        before = await belongings()
+        (task,), (session,) = (one["items"] for one in before)
+        sign_in_as(user, other, tmp_path, id=task["id"], session_id=session["id"])
+        fuzz(tmp_path, url, "--include-path-regex", OWN + r".*\{")
+        assert await belongings() == before
 
 
 async def test_what_is_documented_is_what_is_done_for_admins(server, tmp_path):

@@ -1,4 +1,4 @@
-"""`make audit-deps` tells advisories, and never passes because nobody answered."""
+"""`make audit-deps` tells advisories, and apart from them what could not be judged: nothing passes unanswered."""
 
 import json
 import os
@@ -19,6 +19,7 @@ PAGES = {
     "/pypi/bad/1.0/json": ("1.0", [ADVISORY]),
     "/pypi/mended/1.0/json": ("1.0", [{**ADVISORY, "withdrawn": "2026-11-01T00:00:00Z"}]),
     "/pypi/newest/json": ("2.0", []),
+    "/pypi/silent/1.0/json": ("1.0", None),
     "/pypi/old/json": ("2.0", []),
 }
 
@@ -57,22 +58,33 @@ def test_what_is_clean_passes(index: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "3 pinned, 3 judged, 0 advisories\n")
 
 
-def test_an_advisory_is_told(index: str, tmp_path: Path) -> None:
-    done = audit(index, tmp_path, "clean==1.0", "bad==1.0")
+def test_an_advisory_is_told_whatever_else_could_not_be_judged(index: str, tmp_path: Path) -> None:
+    done = audit(index, tmp_path, "clean==1.0", "bad==1.0", "unheard==1.0")
     assert done.returncode == 1
     assert "bad 1.0: TEST-2026-1 (mended in 1.1)" in done.stdout
+    assert "not judged: unheard 1.0" in done.stdout
 
 
-@pytest.mark.parametrize("pin", ["old==1.0", "unheard==1.0"])
-def test_what_cannot_be_judged_does_not_pass(index: str, tmp_path: Path, pin: str) -> None:
+@pytest.mark.parametrize(
+    ("pin", "why"),
+    [
+        ("old==1.0", "the index tells of 2.0 alone"),
+        ("unheard==1.0", "the index has no page of it"),
+        ("silent==1.0", "the index tells no advisories"),
+    ],
+)
+def test_what_cannot_be_judged_does_not_pass_and_is_no_advisory(index: str, tmp_path: Path, pin: str, why: str) -> None:
     done = audit(index, tmp_path, "clean==1.0", pin)
-    assert done.returncode == 1
-    assert f"not judged, since the index does not tell of this version: {pin.replace('==', ' ')}" in done.stdout
+    assert done.returncode == 3
+    told = f"not judged: {pin.replace('==', ' ')}: {why}\n2 pinned, 1 judged, 0 advisories\n"
+    assert done.stdout == told
 
 
 def test_an_index_that_is_away_does_not_pass(tmp_path: Path) -> None:
-    assert audit("http://127.0.0.1:1/simple", tmp_path, "clean==1.0").returncode == 1
+    done = audit("http://127.0.0.1:1/simple", tmp_path, "clean==1.0")
+    assert done.returncode == 3
+    assert "not judged: clean 1.0: no answer to read" in done.stdout
 
 
 def test_a_lock_without_pins_does_not_pass(index: str, tmp_path: Path) -> None:
-    assert audit(index, tmp_path).returncode == 1
+    assert audit(index, tmp_path).returncode == 3

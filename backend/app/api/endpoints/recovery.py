@@ -28,7 +28,7 @@ async def resend_verification(given: AddressRequest, db: DB) -> Accepted:
 
 @router.post("/verify-email/undo", status_code=204, dependencies=[limit("general")], responses=raises(InvalidToken))
 async def undo_email_change(given: VerifyRequest, db: DB) -> None:
-    """Bring the old address back. Every session ends, and a link to set a new password is mailed to it."""
+    """Bring the old address back. Every session ends, the password works no more, and a link to set one is mailed."""
     await addresses.undo(db, given.token)
 
 
