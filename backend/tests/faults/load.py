@@ -1,9 +1,9 @@
 """Clients that register on and on while something breaks."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from dataclasses import dataclass, field
 
 import anyio
 from httpx2 import AsyncClient
@@ -16,40 +16,62 @@ from tests.waiting import eventually
 IN_PROGRESS = 409  # the first request with this key has not been given up yet
 
 
-@asynccontextmanager
-async def load(address: str, recorder: Recorder, *, clients: int = 2, keyed: bool = False) -> AsyncIterator[None]:
-    """Clients that register one account after another while the block runs.
+async def nothing() -> None:
+    """The lease of a key is waited for."""
 
-    `keyed`: what was unknown is asked again with the same Idempotency-Key, until it is known.
-    """
-    done = anyio.Event()
+
+@dataclass
+class Load:
+    """Clients of one API."""
+
+    address: str
+    recorder: Recorder
+    keyed: bool = False
+    """What was unknown is asked again with the same Idempotency-Key, until it is known."""
+    in_progress: Callable[[], Awaitable[None]] = nothing
+    """Called when the first request with a key still counts as running."""
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+    async def register_on_and_on(self) -> None:
+        async with AsyncClient(base_url=self.address, timeout=20, trust_env=False) as client:
+            while not self.done.is_set():
+                await self._register(client)
+
+    async def _register(self, client: AsyncClient) -> None:
+        body = {"email": new_email(), "password": PASSWORD}
+        headers = {"Idempotency-Key": secrets.token_hex(8)} if self.keyed else {}
+
+        async def settled() -> bool:
+            try:
+                answer = await self.recorder.run(
+                    body["email"], lambda: client.post(f"{V1}/auth/register", json=body, headers=headers)
+                )
+            except NeverSent:
+                await answering(self.address)
+                return False
+            if not self.keyed:
+                return True
+            if answer is not None and answer.status_code == IN_PROGRESS:
+                await self.in_progress()
+                return False
+            return answer is not None and not is_unknown(answer.status_code)
+
+        await eventually(settled, within=120)
+
+
+@asynccontextmanager
+async def load(
+    address: str,
+    recorder: Recorder,
+    *,
+    clients: int = 2,
+    keyed: bool = False,
+    in_progress: Callable[[], Awaitable[None]] = nothing,
+) -> AsyncIterator[None]:
+    """Clients that register one account after another while the block runs."""
+    working = Load(address, recorder, keyed, in_progress)
     async with anyio.create_task_group() as together:
         for _ in range(clients):
-            together.start_soon(register_on_and_on, address, recorder, done, keyed)
+            together.start_soon(working.register_on_and_on)
         yield
-        done.set()
-
-
-async def register_on_and_on(address: str, recorder: Recorder, done: anyio.Event, keyed: bool = False) -> None:
-    async with AsyncClient(base_url=address, timeout=20, trust_env=False) as client:
-        while not done.is_set():
-            await register(client, recorder, again=keyed)
-
-
-async def register(client: AsyncClient, recorder: Recorder, *, again: bool = False, email: str = "") -> str:
-    """Register one account; its email."""
-    email = email or new_email()
-    body = {"email": email, "password": PASSWORD}
-    headers = {"Idempotency-Key": secrets.token_hex(8)} if again else {}
-    send = partial(client.post, f"{V1}/auth/register", json=body, headers=headers)
-
-    async def known() -> bool:
-        try:
-            answer = await recorder.run(email, send)
-        except NeverSent:
-            await answering(str(client.base_url))
-            return not again
-        return not again or not (answer is None or is_unknown(answer.status_code) or answer.status_code == IN_PROGRESS)
-
-    await eventually(known, within=120)
-    return email
+        working.done.set()

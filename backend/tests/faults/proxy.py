@@ -35,10 +35,14 @@ class Manners:
     """Seconds that each piece waits, either way."""
     reset_after: int | None = None
     """Bytes of answers on a connection."""
-    unanswered: re.Pattern[bytes] | None = None
-    """What a client sends goes through, the answer to it does not."""
+    cut_at: re.Pattern[bytes] | None = None
+    """What a client sends, and gets no answer to."""
+    after: re.Pattern[bytes] = ANY
+    """Only once this was sent on the same connection, before or with it."""
     each: int = 1
-    """Of what matches, each so-manieth goes unanswered."""
+    """Of what matches, each so-manieth."""
+    arrives: bool = True
+    """Whether it gets through itself."""
 
 
 class Cut(Exception):
@@ -52,6 +56,7 @@ class Link:
         self.ends = [client]
         self.last_sent = b""
         self.answered = 0
+        self.armed = False
         self.unanswered = False
 
     def reset(self) -> None:
@@ -76,7 +81,7 @@ class Proxy:
         self._manners = Manners()
         self._matches = 0
         self.cuts = 0
-        """Connections that were cut because of `reset_after` or `drop_reply`."""
+        """Connections that were cut because of `reset_after`, `drop_reply` or `drop_request`."""
 
     @property
     def url(self) -> str:
@@ -108,9 +113,13 @@ class Proxy:
         """Reset each connection after so many bytes of answers, counted from now on."""
         self._behave(Manners(reset_after=size))
 
-    def drop_reply(self, to: re.Pattern[bytes] = ANY, *, each: int = 1) -> None:
+    def drop_reply(self, to: re.Pattern[bytes] = ANY, *, after: re.Pattern[bytes] = ANY, each: int = 1) -> None:
         """Let what a client sends go through, swallow the answer, and cut the connection."""
-        self._behave(Manners(unanswered=to, each=each))
+        self._behave(Manners(cut_at=to, after=after, each=each))
+
+    def drop_request(self, what: re.Pattern[bytes] = ANY, *, after: re.Pattern[bytes] = ANY, each: int = 1) -> None:
+        """Cut the connection before what a client sends goes through."""
+        self._behave(Manners(cut_at=what, after=after, each=each, arrives=False))
 
     def blackhole(self) -> None:
         """Take connections and bytes, those of open connections too, and pass none on until the way changes."""
@@ -137,7 +146,7 @@ class Proxy:
     async def _listen(self, manners: Manners) -> None:
         self._manners, self._matches = manners, 0
         for link in self._open.values():
-            link.answered = 0
+            link.answered, link.armed = 0, False
         self._carries.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
@@ -156,6 +165,10 @@ class Proxy:
         await asyncio.gather(*self._open, return_exceptions=True)
 
     async def _connected(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.CancelledError):  # by `refuse`: asyncio would write it into the log
+            await self._link(client, to_client)
+
+    async def _link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         task, link = asyncio.current_task(), Link(to_client)
         assert task is not None
         self._open[task] = link
@@ -180,7 +193,9 @@ class Proxy:
     async def _carry_requests(self, client: asyncio.StreamReader, server: asyncio.StreamWriter, link: Link) -> None:
         while piece := await client.read(65_536):
             await self._travel()
-            if self._is_to_go_unanswered(link, piece):
+            if self._cuts_at(link, piece):
+                if not self._manners.arrives:
+                    raise Cut
                 link.unanswered = True
             server.write(piece)
             await server.drain()
@@ -207,11 +222,12 @@ class Proxy:
             await asyncio.sleep(self._manners.delay)
         await self._carries.wait()
 
-    def _is_to_go_unanswered(self, link: Link, piece: bytes) -> bool:
-        sought = self._manners.unanswered
+    def _cuts_at(self, link: Link, piece: bytes) -> bool:
+        sought = self._manners.cut_at
         if sought is None:
             return False
         seen, link.last_sent = link.last_sent, piece[-LONGEST:]
-        found = any(match.end() > len(seen) for match in sought.finditer(seen + piece))
+        link.armed = link.armed or bool(self._manners.after.search(seen + piece))
+        found = link.armed and any(match.end() > len(seen) for match in sought.finditer(seen + piece))
         self._matches += found
         return found and self._matches % self._manners.each == 0

@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 from tests.binaries import redis_answers, redis_binary
+from tests.postgres import Cluster
 from tests.processes import end, free_port, launch
+from tests.services import postgres_answers
 from tests.waiting import eventually
 
 
@@ -49,3 +51,20 @@ class Redis(Own):
         lines = f'port {self.port}\nbind 127.0.0.1\nrequirepass {self.password}\nsave ""\nappendonly no\n'
         self.process = launch([redis_binary(), "-"], self.log, stdin=lines)
         await eventually(lambda: redis_answers(self.port, self.password))
+
+
+class Postgres(Own):
+    """It keeps what it has committed. `folder` is new, and every user can enter it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(0o711)
+        self._cluster = Cluster.make(folder)
+        super().__init__(self._cluster.log)
+
+    @property
+    def url(self) -> str:
+        return self._cluster.url(self.port)
+
+    async def start(self) -> None:
+        self.process = self._cluster.launch(self.port)
+        await eventually(lambda: postgres_answers(self.url))

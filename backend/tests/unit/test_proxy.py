@@ -152,6 +152,16 @@ async def test_a_request_whose_reply_is_dropped_has_had_its_effect(way: Proxy, c
     assert (shouter.heard, way.cuts) == ([b"do it\n"], 1)
 
 
+async def test_a_request_that_is_dropped_has_no_effect(way: Proxy, call, shouter: Shouter) -> None:
+    caller = await call()
+    way.drop_request()
+    with pytest.raises(ConnectionResetError):
+        await caller.ask(b"do it\n")
+    way.restore()
+    assert await (await call()).ask() == b"HELLO\n"
+    assert (shouter.heard, way.cuts) == ([b"hello\n"], 1)
+
+
 async def test_only_the_reply_to_what_is_named_is_dropped(way: Proxy, call, shouter: Shouter) -> None:
     way.drop_reply(re.compile(b"commit"), each=2)
     first, second = await call(), await call()
@@ -164,6 +174,15 @@ async def test_only_the_reply_to_what_is_named_is_dropped(way: Proxy, call, shou
     assert await second.ask(b"begin\n") == b"BEGIN\n"
     assert way.cuts == 1
     assert shouter.heard.count(b"commit\n") == 2
+
+
+async def test_a_reply_is_dropped_on_the_connection_that_sent_something_before(way: Proxy, call) -> None:
+    way.drop_reply(re.compile(b"commit"), after=re.compile(b"insert"))
+    reader, writer = await call(), await call()
+    assert await writer.ask(b"insert\n") == b"INSERT\n"
+    assert await reader.ask(b"commit\n") == b"COMMIT\n"
+    with pytest.raises(ConnectionResetError):
+        await writer.ask(b"commit\n")
 
 
 def test_a_commit_is_known_in_both_protocols_of_postgresql() -> None:
