@@ -1,5 +1,6 @@
 """Databases of a test run: one that is migrated, copies of it for the workers, and empty ones."""
 
+import secrets
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,13 @@ def copy_template(services: Services, name: str) -> None:
     source.backup(target)
     source.close()
     target.close()
+
+
+def own_database(services: Services, name: str) -> str:
+    """A copy of the migrated one for a test whose processes nobody else's may help. Returns its URL."""
+    own = f"{name}-{secrets.token_hex(4)}"
+    copy_template(services, own)
+    return services.database(own)
 
 
 def empty_database(services: Services, name: str) -> str:

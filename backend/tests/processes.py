@@ -58,6 +58,11 @@ def end(process: subprocess.Popen[bytes], signum: signal.Signals = signal.SIGTER
     """Ask `process` to end, and kill it when it does not. Returns its exit code."""
     if process.poll() is None:
         process.send_signal(signum)
+    return outlive(process, within)
+
+
+def outlive(process: subprocess.Popen[bytes], within: float = 30) -> int:
+    """Wait until `process` has ended, and kill it when it does not. Returns its exit code."""
     try:
         return process.wait(within)
     except subprocess.TimeoutExpired:

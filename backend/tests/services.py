@@ -26,22 +26,16 @@ import asyncpg
 
 from tests.binaries import (
     NoService,
-    postgres_binaries,
     public_temporary_folder,
     quick_temporary_folder,
     redis_answers,
     redis_binary,
 )
-from tests.processes import NOBODY, alive, end, free_port, launch, tail
+from tests.postgres import Cluster
+from tests.processes import alive, end, free_port, launch, tail
 
 BACKEND = Path(__file__).resolve().parents[1]
 PREFIX = "neoforge-test-"
-INITDB = "-U neoforge --no-sync --auth-host=password --auth-local=reject --encoding=UTF8 --locale=C --no-instructions"
-# fsync off: only a crash of the machine could tell. synchronous_commit stays on: a killed server could.
-POSTGRES = (
-    "listen_addresses=127.0.0.1 unix_socket_directories= fsync=off full_page_writes=off "
-    "max_connections=200 shared_buffers=64MB log_min_messages=fatal log_checkpoints=off"
-)
 VALKEY = 'bind 127.0.0.1\nsave ""\nappendonly no\nmaxmemory-policy noeviction\n'
 
 
@@ -146,26 +140,12 @@ class Running:
             if not given.startswith(("postgresql://", "postgres://")):
                 raise NoService("TEST_DATABASE_URL must begin with postgresql://")
             return given
-        binaries, log, root = postgres_binaries(self.folder), self.folder / "postgres.log", os.geteuid() == 0
-        home, data, password = self.folder / "postgres", self.folder / "postgres" / "data", secrets.token_urlsafe(24)
-        home.mkdir(0o700)
-        (home / "password").write_text(password)
-        if root:
-            for path in (home, home / "password"):
-                os.chown(path, NOBODY, NOBODY)
-        initdb = [str(binaries / "initdb"), "-D", str(data), f"--pwfile={home / 'password'}", *INITDB.split()]
-        if launch(initdb, log, nobody=root).wait(120) != 0:
-            raise NoService(f"initdb failed:\n{tail(log)}")
-        flags = [part for option in POSTGRES.split() for part in ("-c", option)]
+        cluster = Cluster.make(self.folder)
 
-        def make(port: int) -> subprocess.Popen[bytes]:
-            command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), *flags]
-            return launch(command, log, nobody=root, death_signal=signal.SIGQUIT)
+        def ready(port: int) -> bool:
+            return postgres_answers(cluster.url(port))
 
-        def url(port: int) -> str:
-            return f"postgresql://neoforge:{password}@127.0.0.1:{port}/postgres"
-
-        return url(self._start(make, lambda port: _answers(url(port)), signal.SIGQUIT, log))
+        return cluster.url(self._start(cluster.launch, ready, signal.SIGQUIT, cluster.log))
 
     def _redis(self) -> str:
         given = os.environ.get("TEST_REDIS_URL", "")
@@ -198,7 +178,7 @@ def execute(url: str, *statements: str) -> list[Any]:
         return thread.submit(asyncio.run, run()).result()
 
 
-def _answers(url: str) -> bool:
+def postgres_answers(url: str) -> bool:
     try:
         execute(url, "SELECT 1")
     except (OSError, asyncpg.PostgresError, TimeoutError):

@@ -106,9 +106,13 @@ async def _take(mine: Claim) -> Answer | None:
     """
     deadline = asyncio.get_running_loop().time() + PATIENCE
     while True:
-        async with transaction() as db:
-            if await idempotency.take(db, mine):
-                return None
+        try:
+            async with transaction() as db:
+                if await idempotency.take(db, mine):
+                    return None
+        except Exception:
+            await _release(mine)  # the claim may have been committed, and only its answer lost
+            raise
         while True:
             try:
                 async with new_session(read_only=True) as db:

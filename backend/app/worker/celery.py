@@ -59,6 +59,7 @@ celery_app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=False,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    broker_channel_error_retry=True,  # a Redis that is full or read-only answers with errors, and gets well again
     broker_connection_timeout=CONNECT_TIMEOUT,
     broker_transport_options={
         "visibility_timeout": VISIBILITY_TIMEOUT,

@@ -1,4 +1,4 @@
-"""Our real processes, started and killed at random, and the clients that hold them to what they answered."""
+"""Our real processes, killed and started again, on one database and one Redis."""
 
 import math
 import os
@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+import psutil
 from httpx2 import AsyncClient, ConnectError, HTTPError, Response
 
-from tests.processes import end, free_port, launch
+from tests.processes import free_port, launch, outlive, tail
 from tests.services import BACKEND
 from tests.waiting import eventually
 
@@ -26,21 +28,39 @@ def rounds(whole: int, short: int) -> int:
     return short if SHORT else whole
 
 
-class Stack:
-    """API, worker and scheduler as processes of their own, on one database and one Redis."""
+@dataclass(frozen=True)
+class Role:
+    """A process of the product, and what is said to it alone."""
 
-    def __init__(self, logs: Path, roles: dict[str, list[str]], env: dict[str, str]) -> None:
+    command: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    main: str = MAIN
+
+
+ONE_OF_EACH = {"api": Role("serve"), "worker": Role("worker"), "scheduler": Role("scheduler")}
+
+
+class Stack:
+    """API, worker and scheduler as processes of their own."""
+
+    def __init__(self, logs: Path, roles: Mapping[str, Role], env: Mapping[str, str]) -> None:
         self.logs, self.env, self.kills = logs, {**os.environ, **env}, 0
         self.last_start = time.monotonic()
         self.env.pop("COVERAGE_PROCESS_CONFIG", None)  # a killed process has nothing to report, and would start slower
-        self.ports = {name: free_port() for name, words in roles.items() if words[0] == "serve"}
+        self.ports = {name: free_port() for name, role in roles.items() if role.command == "serve"}
         self.roles = roles
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
+    @property
+    def database(self) -> str:
+        return self.env["DATABASE_URL"]
+
     def start(self, name: str) -> None:
+        role = self.roles[name]
         port = {"PORT": str(self.ports[name])} if name in self.ports else {}
-        command = [sys.executable, "-c", MAIN, *self.roles[name]]
-        self._running[name] = launch(command, self.logs / f"{name}.log", env={**self.env, **port}, cwd=BACKEND)
+        command = [sys.executable, "-c", role.main, role.command]
+        env = {**self.env, **port, **role.env}
+        self._running[name] = launch(command, self.log(name), env=env, cwd=BACKEND)
         self.last_start = time.monotonic()
 
     def start_all(self) -> None:
@@ -48,17 +68,33 @@ class Stack:
             self.start(name)
 
     def kill(self, name: str) -> None:
-        """`kill -9` and start again."""
-        self._running[name].kill()
-        self._running[name].wait()
+        """`kill -9` of the process and of all that it started, and start it again."""
+        process = self._running[name]
+        started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.kill()
+        for child in started:
+            child.kill()  # by psutil, which knows when the number belongs to another by now
+        process.wait()
+        psutil.wait_procs(started)
         self.kills += 1
         self.start(name)
 
     def end(self) -> None:
+        """Ask all of them to end, once, and see that they do."""
         for process in self._running.values():
-            process.send_signal(signal.SIGTERM)
-        for process in self._running.values():
-            end(process, within=30)
+            process.terminate()
+        codes = {name: outlive(process, within=30) for name, process in self._running.items()}
+        assert -signal.SIGKILL not in codes.values(), f"exit codes {codes}\n{self.report()}"
+
+    def ended(self) -> dict[str, int]:
+        """The processes that have ended by themselves: somebody would have to start them again."""
+        codes = {name: process.poll() for name, process in self._running.items()}
+        return {name: code for name, code in codes.items() if code is not None}
+
+    def report(self) -> str:
+        """For the message of a failure."""
+        logs = "\n".join(f"--- {name}\n{tail(self.log(name), 20)}" for name in self.roles)
+        return f"ended by themselves: {self.ended()}\n{logs}"
 
     @property
     def addresses(self) -> list[str]:
@@ -69,8 +105,11 @@ class Stack:
         for address in self.addresses:
             await answering(address)
 
-    def logged(self) -> str:
-        return "".join(log.read_text(errors="replace") for log in self.logs.glob("*.log"))
+    def log(self, name: str) -> Path:
+        return self.logs.with_name(f"{self.logs.name}-{name}.log")
+
+    def logged(self, *names: str) -> str:
+        return "".join(self.log(name).read_text(errors="replace") for name in names or self.roles)
 
 
 async def answering(address: str) -> None:

@@ -1,11 +1,15 @@
 """The worker's processes while what they need is away: they wait, say so once, and go on when it is back."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from celery import Celery
 from httpx2 import AsyncClient
+from redis.asyncio import Redis as Client
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlmodel.ext.asyncio.session import AsyncSession
 from structlog.testing import capture_logs
@@ -15,12 +19,12 @@ from app.crud import health, heartbeat, user
 from app.models import TaskStatus
 from app.tools import migrate
 from app.worker import pulse, relay
-from tests.binaries import redis_answers, redis_binary
 from tests.databases import empty_database
 from tests.factories import ago, make_task
+from tests.faults.servers import Redis
 from tests.flows import V1, Account, problem, signed_in
 from tests.inbox import Inbox
-from tests.processes import end, free_port, launch
+from tests.processes import free_port
 from tests.services import Services
 from tests.stack import Process, Server
 from tests.unit.test_cli import neoforge
@@ -29,29 +33,12 @@ from tests.waiting import eventually
 START = Callable[..., Awaitable[Server]]
 
 
-class Redis:
-    """A server of the test's own, which can be lost with all that it held, and come back where it was."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port, self.password, self._log = free_port(), "its-password", folder / "redis.log"
-        self.url = f"redis://:{self.password}@127.0.0.1:{self.port}/0"
-
-    async def start(self) -> None:
-        lines = f'port {self.port}\nbind 127.0.0.1\nrequirepass {self.password}\nsave ""\nappendonly no\n'
-        self.process = launch([redis_binary(), "-"], self._log, stdin=lines)
-        await eventually(lambda: redis_answers(self.port, self.password))
-
-    def lose(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 async def test_redis_loses_everything_and_no_promise_is_lost(
     services: Services, server: START, smtp: Inbox, tmp_path: Path
 ) -> None:
     database = empty_database(services, "lost")
     await asyncio.to_thread(migrate.upgrade, database)
-    redis = Redis(tmp_path)
+    redis = Redis(tmp_path / "redis.log")
     await redis.start()
     env = {"DATABASE_URL": database, "REDIS_URL": redis.url, "REDIS_PREFIX": "lost:"}
     api = await server(**env)
@@ -61,7 +48,7 @@ async def test_redis_loses_everything_and_no_promise_is_lost(
             first, second = Account(client), Account(client)
             assert (await first.register()).status_code == 201
             await smtp.wait_for(first.email, within=60)
-            redis.lose()
+            redis.kill()
             assert (await second.register()).status_code == 201
             await eventually(lambda: "relay_failed" in parts[1].output())
             assert not smtp.received(second.email)
@@ -69,8 +56,40 @@ async def test_redis_loses_everything_and_no_promise_is_lost(
             await smtp.wait_for(second.email, within=60)
     finally:
         codes = [part.stop() for part in parts]
-        end(redis.process)
+        redis.stop()
     assert codes == [0, 0]
+
+
+async def test_a_worker_outlives_a_redis_that_is_full(services: Services, tmp_path: Path) -> None:
+    redis = Redis(tmp_path / "redis.log")
+    await redis.start()
+    caller = Celery(broker=redis.url)
+    caller.conf.broker_transport_options = {"global_keyprefix": "full:"}
+    worker = Process(services, ["worker"], {"REDIS_URL": redis.url, "REDIS_PREFIX": "full:"})
+
+    def ring() -> None:
+        caller.send_task("neoforge.verify_email", task_id=str(uuid4()), queue="default")
+
+    def heard() -> int:
+        worker.assert_runs()
+        return worker.output().count("task_messages_dropped")
+
+    try:
+        ring()
+        await eventually(lambda: heard() == 1)
+        worker.process.send_signal(signal.SIGSTOP)
+        ring()
+        async with Client.from_url(redis.url) as client:
+            await client.config_set("maxmemory", "1")
+            worker.process.send_signal(signal.SIGCONT)
+            await eventually(lambda: "OutOfMemoryError" in worker.output())
+            await client.config_set("maxmemory", "0")
+        await asyncio.to_thread(ring)
+        await eventually(lambda: heard() >= 2)
+    finally:
+        caller.close()
+        worker.stop()
+        redis.stop()
 
 
 async def test_a_scheduler_waits_for_its_database_and_says_so_once(services: Services) -> None:
