@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis as Client
 
-from app.worker.celery import QUEUES
+from app.core.config import settings
 from tests.faults.conftest import Start
 from tests.faults.load import load
 from tests.faults.recorder import Recorder, settled
@@ -31,7 +31,7 @@ class Carrier:
         self._relay, self._workers = Client.from_url(redis.database(1)), Client.from_url(redis.database(0))
 
     async def carry(self) -> None:
-        queues = [PREFIX + queue for queue in QUEUES]
+        queues = [PREFIX + queue for queue in settings.task_queues]
         while True:
             message = await self._relay.brpop(queues, timeout=1)
             if message:
@@ -109,7 +109,7 @@ async def test_every_message_is_delivered_three_times(
         async with load(stack.addresses[0], recorder):
             await carrier.more(rounds(200, 20))
         print(await settled(recorder, stack, smtp, mails=1))
-        await eventually(lambda: stack.logged("worker").count("task_dropped") >= carrier.carried)
+        await eventually(lambda: stack.logged("worker").count("task_messages_dropped") >= carrier.carried)
 
 
 async def test_redis_is_out_of_memory_for_a_while(start: Start, redis: Redis, recorder: Recorder, smtp: Inbox) -> None:
