@@ -29,7 +29,8 @@ class TaskContext:
     def cancelled(self) -> bool:
         """Whether the task was asked to stop, by its owner or an operator; at most some 2 s old. It costs nothing.
 
-        What awaits meanwhile gets a `CancelledError`, as of `asyncio.Task.cancel`.
+        What awaits meanwhile gets a `CancelledError`, as of `asyncio.Task.cancel`. A function that was told so and
+        returns has stopped: its task is cancelled, not succeeded.
         """
         return self._cancelled()
 

@@ -38,6 +38,8 @@ class Running:
     def __init__(self, key: Key, task: asyncio.Task[Any]) -> None:
         self.key, self.since = key, time.monotonic()
         self.why: Why | None = None
+        self.heard = False
+        """Its function has asked whether it is to stop, and been told so."""
         self._task = task
         self._reported = 0.0
         self._unsent: tuple[float, str | None] | None = None
@@ -47,6 +49,11 @@ class Running:
         if self.why is None:
             self.why = why
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+    def to_stop(self) -> bool:
+        """Asked by its function."""
+        self.heard = self.why is not None
+        return self.heard
 
     def may_report(self, progress: float, message: str | None) -> bool:
         """Whether this is to be stored at once. Otherwise it is kept for the next look, unless another one follows."""

@@ -54,6 +54,8 @@ async def run(row: Claimed, tracked: TrackedTask, holder: Holder) -> str | None:
         return await _raised(row, tracked, error)
     finally:
         holder.running = None
+    if running.heard:
+        return await _stopped(row, running.why)
     if result is None:
         return None
     return "succeeded" if await settling.well([running.key], result) else "fenced"
@@ -78,7 +80,7 @@ def _context(row: Claimed, holder: Holder) -> TaskContext:
                 await rows.report(db, row.id, row.attempt, done, message)
                 await db.commit()
 
-    return TaskContext(row.id, row.attempt, row.user_id, lambda: running.why is not None, report)
+    return TaskContext(row.id, row.attempt, row.user_id, running.to_stop, report)
 
 
 async def _stopped(row: Claimed, why: Why | None) -> str:
