@@ -79,6 +79,12 @@ class Stack:
         self.kills += 1
         self.start(name)
 
+    def stop(self, name: str) -> None:
+        """SIGTERM, and wait for the end."""
+        process = self._running[name]
+        process.terminate()
+        assert outlive(process, within=60) != -signal.SIGKILL, self.report()
+
     def end(self) -> None:
         """Ask all of them to end, once, and see that they do."""
         for process in self._running.values():

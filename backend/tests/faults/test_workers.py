@@ -1,0 +1,158 @@
+"""Workers that are killed, told to stop, and raced by their tasks' owners: no task is lost, none is left behind."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlmodel import col, func, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.core.db import build_engine, new_session
+from app.core.errors import TaskFinished
+from app.core.sql import db_now
+from app.crud import task_run
+from app.models import BackgroundTask, TaskStatus
+from app.services import tasks
+from tests.faults.conftest import Start
+from tests.faults.stack import Role, Stack, rounds
+from tests.faults.tested_tasks import EFFECT, EFFECTS, MAIN, NAP
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.timeout(1800)
+ROLES = {"worker": Role("worker", main=MAIN), "scheduler": Role("scheduler")}
+AFTER_THE_LAST_LEASE = 60.0  # seconds
+
+
+@asynccontextmanager
+async def database(stack: Stack) -> AsyncIterator[AsyncEngine]:
+    engine = build_engine(stack.database, pool_size=2)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def promise(engine: AsyncEngine, kind: Any, number: int, **arguments: Any) -> None:
+    async with AsyncSession(engine) as db:
+        db.add_all(
+            BackgroundTask(task_type=kind, task_data=arguments, run_at=cast("datetime", db_now()))
+            for _ in range(number)
+        )
+        await db.commit()
+
+
+async def states(engine: AsyncEngine) -> Counter[str]:
+    async with AsyncSession(engine) as db:
+        counts = select(BackgroundTask.status, func.count()).where(col(BackgroundTask.task_type).in_((EFFECT, NAP)))
+        return Counter(dict((await db.exec(counts.group_by(BackgroundTask.status))).all()))
+
+
+async def test_a_worker_is_killed_on_and_on_and_every_task_has_its_effect_once(start: Start) -> None:
+    stack = await start(ROLES)
+    number, kills = rounds(20_000, 1_000), rounds(25, 3)
+    async with database(stack) as engine:
+        async with engine.begin() as connection:
+            await connection.execute(text(EFFECTS))
+        await promise(engine, EFFECT, number)
+        while stack.kills < kills:
+            done = (await states(engine))["succeeded"]
+            further = min(number - 1, done + number // (kills + 2))
+
+            async def came_further(further: int = further) -> bool:
+                return (await states(engine))["succeeded"] >= further
+
+            await eventually(came_further, within=120)
+            stack.kill("worker")
+        killed = time.monotonic()
+
+        async def all_ended() -> bool:
+            return await states(engine) == {"succeeded": number}
+
+        await eventually(all_ended, within=task_run.RUN_LEASE.total_seconds() + AFTER_THE_LAST_LEASE)
+        async with engine.connect() as connection:
+            effects = (await connection.execute(text("SELECT count(*) FROM effects"))).scalar_one()
+            again = (
+                await connection.execute(text("SELECT count(*) FROM background_tasks WHERE attempts > 1"))
+            ).scalar_one()
+    print(f"tasks={number} kills={stack.kills} effects={effects} runs anew={again} "
+          f"settled {time.monotonic() - killed:.1f} s after the last kill")  # fmt: skip
+    assert effects == number
+
+
+async def test_a_worker_that_is_told_to_stop_leaves_nothing_that_waits_for_a_lease(start: Start) -> None:
+    stack = await start(ROLES, SHUTDOWN_TIMEOUT="1")
+    chance = random.Random(4)
+    async with database(stack) as engine:
+        for number in range(rounds(20, 3)):
+            await promise(engine, NAP, 3, seconds=0.2)
+            await promise(engine, NAP, 2, seconds=300)
+
+            async def in_the_middle() -> bool:
+                return (await states(engine))["running"] > chance.choice((0, 1))
+
+            await eventually(in_the_middle, within=60)
+            stack.stop("worker")
+            left = await states(engine)
+            assert left["running"] == 0, (number, left)
+            async with AsyncSession(engine) as db:  # the long ones have been seen to come back
+                long = (col(BackgroundTask.task_type) == NAP) & (col(BackgroundTask.status) != TaskStatus.succeeded)
+                await db.exec(update(BackgroundTask).where(long).values(task_data={"seconds": 0.0}))
+                counted = (await db.exec(select(func.max(BackgroundTask.attempts)).where(long))).one()
+                await db.commit()
+            assert not counted, "what is given back has not been tried"
+            stack.start("worker")
+
+            async def all_ended() -> bool:
+                return set(await states(engine)) == {"succeeded"}
+
+            await eventually(all_ended, within=60)
+    assert "tasks_rescued" not in stack.logged("scheduler"), "one waited for its lease"
+    assert "task_raised" not in stack.logged("worker")
+
+
+async def test_a_cancel_that_races_the_end_leaves_one_end() -> None:
+    ends = Counter[str]()
+    for _ in range(rounds(200, 30)):
+        async with new_session() as db:
+            task = await tasks.enqueue(db, NAP, seconds=0)
+            await db.exec(
+                update(BackgroundTask).where(col(BackgroundTask.id) == task.id).values(status=TaskStatus.queued)
+            )
+            await db.commit()
+        async with new_session() as db:
+            (claimed,) = await task_run.claim(db, [task.id], max_attempts=1)
+            await db.commit()
+        cancelled, finished = await asyncio.gather(_cancel(task.id), _finish(claimed.id, claimed.attempt))
+        async with new_session(read_only=True) as db:
+            end = await tasks.access(db, task.id, owner=None)
+        assert finished, "a running task is asked, not ended, by its owner"
+        assert end.status == TaskStatus.succeeded
+        assert end.cancel_requested == cancelled
+        ends["asked first" if cancelled else "ended first"] += 1
+    print(dict(ends))
+
+
+async def _cancel(task_id: UUID) -> bool:
+    async with new_session() as db:
+        try:
+            await tasks.cancel(db, task_id, owner=None)
+        except TaskFinished:
+            return False
+        await db.commit()
+        return True
+
+
+async def _finish(task_id: UUID, attempt: int) -> bool:
+    async with new_session() as db:
+        kept = await task_run.succeed(db, [(task_id, attempt)])
+        await db.commit()
+        return kept == [task_id]
