@@ -124,7 +124,7 @@ async def insert_new(db: AsyncSession, row: SQLModel, *, conflict: str, where: s
     values = {column.key: getattr(row, column.key) for column in table.columns}
     only = text(where) if where else None
     statement = make(table).values(values).on_conflict_do_nothing(index_elements=[conflict], index_where=only)
-    if (await db.exec(statement.returning(table.c.id))).first() is None:
+    if (await db.exec(statement.returning(table.c[conflict]))).first() is None:
         return False
     make_transient_to_detached(row)
     db.add(row)
