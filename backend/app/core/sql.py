@@ -51,7 +51,10 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
-    """The database's own clock, `after` from now. Leases and heartbeats use it, so that two machines agree."""
+    """The database's own clock, `after` from now. Leases and heartbeats use it, so that two machines agree.
+
+    On PostgreSQL a query of its own, asked once a statement: a clock that ticks within one can be looked up in no index.
+    """
 
     type = UTCDateTime()
     inherit_cache = True
@@ -64,7 +67,7 @@ class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL functi
 @compiles(db_now, "postgresql")
 def _now_postgresql(element: db_now, compiler: Any, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
-    return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+    return f"(SELECT clock_timestamp() + make_interval(secs => {seconds}))"
 
 
 @compiles(db_now, "sqlite")
