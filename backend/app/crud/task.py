@@ -114,4 +114,4 @@ async def purge_of_type(db: AsyncSession, task_type: TaskType, *, older_than: ti
     """Delete the rows of a type that ended so long ago, and at most `within` earlier than that: a part of an index."""
     ended = col(BackgroundTask.completed_at)
     passed = (ended < db_now(-older_than)) & (ended >= db_now(-older_than - within))
-    return (await db.exec(delete(BackgroundTask).where(passed, BackgroundTask.task_type == task_type))).rowcount
+    return (await db.exec(delete(BackgroundTask).where(passed, col(BackgroundTask.task_type) == task_type))).rowcount

@@ -19,7 +19,7 @@ from app.core.metrics import TASKS_RESCUED, TASKS_RUNG
 from app.crud import task_queue
 from app.crud import task_ring as rows
 from app.crud.task_ring import Rung
-from app.worker import pulse, schedules
+from app.worker import pulse, schedules, scrape, waiting
 from app.worker.celery import celery_app, connect
 from app.worker.sealer import Sealer
 
@@ -52,6 +52,7 @@ async def _main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     log.info("relay_started")
+    scrape.serve(settings.scheduler_metrics_port, waiting.measured_in(asyncio.get_running_loop()))
     listener = asyncio.create_task(_listen(wake))
     sealer = asyncio.create_task(Sealer().run(stopping))
     try:

@@ -11,6 +11,7 @@ import pytest
 from sqlmodel import col, delete, select, update
 from structlog.testing import capture_logs
 
+import app.worker.tasks  # noqa: F401 - registers the tasks
 from app.core.db import new_session
 from app.core.sql import db_now
 from app.crud import task_schedule
