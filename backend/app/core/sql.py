@@ -53,7 +53,7 @@ class UTCDateTime(TypeDecorator[datetime]):
 class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
     """The database's own clock, `after` from now. Leases and heartbeats use it, so that two machines agree.
 
-    On PostgreSQL a query of its own, asked once a statement: a clock that ticks within one can be looked up in no index.
+    On PostgreSQL a query of its own, asked once a statement: what ticks within one can be looked up in no index.
     """
 
     type = UTCDateTime()
