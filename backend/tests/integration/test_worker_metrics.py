@@ -33,8 +33,8 @@ Samples = dict[tuple[str, ...], float]
 
 
 async def scraped(process: Process) -> Samples:
-    """By name and the values of its labels in the order of these: what the process answers on the port that its log names."""
-    served = [json.loads(line) for line in process.output().splitlines() if '"metrics_served"' in line]
+    """By name and the values of its labels in order: what the process answers on the port that its log names."""
+    served = [json.loads(line) for line in process.output().splitlines() if "metrics_served" in line]
     async with AsyncClient(trust_env=False) as client:
         answer = await client.get(f"http://127.0.0.1:{served[-1]['port']}/metrics")
     assert answer.status_code == 200
