@@ -6,8 +6,9 @@ from sqlmodel import SQLModel
 import app.models  # noqa: F401 - registers every table
 from app.core.db import new_session
 
-# Which database this is, which processes live on it (the session's worker among them), and what nobody can delete.
-KEPT = frozenset({"installation", "heartbeats", "audit_events", "audit_unsealed", "audit_seals"})
+# Which database this is, which processes live on it (the session's worker among them) and when these do what is
+# periodic (tomorrow, see `stack.py`), and what nobody can delete.
+KEPT = frozenset({"installation", "heartbeats", "task_schedules", "audit_events", "audit_unsealed", "audit_seals"})
 
 
 async def empty_tables() -> None:

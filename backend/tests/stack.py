@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from itertools import count
 from typing import Self
 
 from httpx2 import AsyncClient, TransportError
 from sqlalchemy import text
+from sqlmodel import update
 
 from app.core.db import new_session
+from app.core.sql import db_now
+from app.models import TaskSchedule
 from tests.environment import PUBLIC_URL
 from tests.processes import end, free_port, launch, tail
 from tests.services import BACKEND, Services
@@ -110,6 +114,19 @@ class Worker:
             await eventually(beating, within=60)
         except AssertionError:
             raise RuntimeError(f"the worker does not get ready:\n{self.report()}") from None
+        await self.put_off_schedules()
+
+    async def put_off_schedules(self) -> None:
+        """Have nothing periodic become due while tests run: its rows would stand among those that they count."""
+
+        async def put_off() -> bool:
+            async with new_session() as db:
+                later = update(TaskSchedule).values(due_at=db_now(timedelta(days=1)))
+                changed = (await db.exec(later)).rowcount
+                await db.commit()
+            return changed > 0
+
+        await eventually(put_off, within=60)
 
     def report(self) -> str:
         """The ends of both logs."""

@@ -72,11 +72,13 @@ def serve(workers: int, host: str | None, port: int | None, fd: int | None) -> N
 def worker(concurrency: int | None) -> None:
     """Run a Celery worker, which carries out the promised tasks."""
     from app.cli import lifeline
+    from app.core.metrics_folder import metrics_folder
 
     lifeline.tie_forks()
-    from app.worker.celery import run_worker
+    with metrics_folder():
+        from app.worker.celery import run_worker
 
-    run_worker([f"--concurrency={concurrency}"] if concurrency else [])
+        run_worker([f"--concurrency={concurrency}"] if concurrency else [])
 
 
 @cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *BROKER, *SCHEDULER, *OF_ALL))

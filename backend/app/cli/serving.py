@@ -2,12 +2,8 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Timer
 from types import FrameType
 from typing import Any
@@ -22,6 +18,7 @@ from app.core import secret_check
 from app.core.config import settings
 from app.core.db import dispose
 from app.core.logging import set_up
+from app.core.metrics_folder import metrics_folder
 from app.core.process import die_with_parent, listen
 from app.services import health
 
@@ -111,7 +108,7 @@ def _run_one(server: uvicorn.Server, sock: socket.socket) -> None:
 
 
 def _run_several(config: uvicorn.Config, sock: socket.socket) -> None:
-    with _metrics_folder():
+    with metrics_folder():
         os.environ["NEOFORGE_SERVED_BY"] = str(os.getpid())
         processes = Processes(config, [sock])
         processes.run()
@@ -137,14 +134,3 @@ class Processes(Multiprocess):
 
             mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has not typed it
         self._seen = now
-
-
-@contextmanager
-def _metrics_folder() -> Iterator[None]:
-    """A fresh private folder through which the processes add up their metrics; named before their import."""
-    folder = tempfile.mkdtemp(prefix="neoforge-metrics-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -25,9 +25,13 @@ TASK_OUTCOMES = Counter("task_outcomes_total", "Runs by what became of them", ["
 TASK_DURATION = Histogram(
     "task_duration_seconds",
     "Time from a row's claim to its settling",
-    ["task_type"],
+    ["task_type", "outcome"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120),
 )
+TASKS_OLDEST_DUE = Gauge(
+    "tasks_oldest_due_seconds", "How long the oldest due row of a queue that is not paused has waited", ["queue"]
+)
+TASKS_WAITING = Gauge("tasks_waiting", "Rows that are due and that nobody runs; at most 10000 are counted", ["queue"])
 
 AUDIT_SEALS = Gauge("audit_seals", "Audited events that are sealed", multiprocess_mode="mostrecent")
 AUDIT_UNSEALED_AGE = Gauge(

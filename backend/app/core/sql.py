@@ -51,7 +51,10 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function that it is
-    """The database's own clock, `after` from now. Leases and heartbeats use it, so that two machines agree."""
+    """The database's own clock, `after` from now. Leases and heartbeats use it, so that two machines agree.
+
+    On PostgreSQL a query of its own, asked once a statement: what ticks within one can be looked up in no index.
+    """
 
     type = UTCDateTime()
     inherit_cache = True
@@ -64,7 +67,7 @@ class db_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL functi
 @compiles(db_now, "postgresql")
 def _now_postgresql(element: db_now, compiler: Any, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
-    return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+    return f"(SELECT clock_timestamp() + make_interval(secs => {seconds}))"
 
 
 @compiles(db_now, "sqlite")
@@ -124,7 +127,7 @@ async def insert_new(db: AsyncSession, row: SQLModel, *, conflict: str, where: s
     values = {column.key: getattr(row, column.key) for column in table.columns}
     only = text(where) if where else None
     statement = make(table).values(values).on_conflict_do_nothing(index_elements=[conflict], index_where=only)
-    if (await db.exec(statement.returning(table.c.id))).first() is None:
+    if (await db.exec(statement.returning(table.c[conflict]))).first() is None:
         return False
     make_transient_to_detached(row)
     db.add(row)

@@ -108,3 +108,10 @@ async def purge(db: AsyncSession, *, finished: timedelta, failed: timedelta) -> 
     was_failed = _status == TaskStatus.failed
     old = or_((ended < db_now(-failed)) & was_failed, (ended < db_now(-finished)) & ~was_failed)
     return (await db.exec(delete(BackgroundTask).where(old))).rowcount
+
+
+async def purge_of_type(db: AsyncSession, task_type: TaskType, *, older_than: timedelta, within: timedelta) -> int:
+    """Delete the rows of a type that ended so long ago, and at most `within` earlier than that: a part of an index."""
+    ended = col(BackgroundTask.completed_at)
+    passed = (ended < db_now(-older_than)) & (ended >= db_now(-older_than - within))
+    return (await db.exec(delete(BackgroundTask).where(passed, col(BackgroundTask.task_type) == task_type))).rowcount

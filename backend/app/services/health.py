@@ -11,10 +11,11 @@ from alembic.script import ScriptDirectory
 
 from app import __version__
 from app.core.clock import utc_now
+from app.core.config import settings
 from app.core.db import new_session
 from app.core.redis import redis_client
 from app.crud import health as questions
-from app.crud import heartbeat
+from app.crud import heartbeat, task_waiting
 from app.schemas.health import Check, Checks, Readiness, State
 
 TIME_LIMIT = 2.0  # seconds for one check
@@ -87,8 +88,10 @@ async def _redis() -> State:
 
 
 async def _worker() -> State:
+    """A worker lives, and what is due does not wait in vain: one that hears no message lives too."""
     async with new_session(read_only=True) as db:
-        return State.healthy if await heartbeat.alive(db, WORKER) else State.degraded
+        works = await heartbeat.alive(db, WORKER) and not await task_waiting.stands_still(db, settings.task_queues)
+        return State.healthy if works else State.degraded
 
 
 async def _migrations() -> State:

@@ -20,7 +20,7 @@ import app.worker.tasks  # noqa: F401 - registers the tasks
 from app.core import redis, tls
 from app.core.config import settings
 from app.core.logging import set_up
-from app.worker import pulse, runtime
+from app.worker import pulse, runtime, scrape
 from app.worker.tracking import REGISTRY, TrackedTask
 
 CONNECT_TIMEOUT = 2  # seconds
@@ -132,6 +132,7 @@ def run_worker(argv: list[str] | None = None) -> None:
 @signals.worker_ready.connect
 def _alive(sender: Any, **_: Any) -> None:
     pulse.start("worker")
+    scrape.serve(settings.worker_metrics_port)
     _give_back_before_stopping(sender.controller)
 
 

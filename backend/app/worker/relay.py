@@ -18,14 +18,12 @@ from app.core.logging import set_up
 from app.core.metrics import TASKS_RESCUED, TASKS_RUNG
 from app.crud import task_ring as rows
 from app.crud.task_ring import Rung
-from app.services import maintenance
-from app.worker import pulse
+from app.worker import pulse, schedules, scrape, waiting
 from app.worker.celery import celery_app, connect
 from app.worker.sealer import Sealer
 
 POLL = 1.0  # seconds
 ROOM_AGAIN, LONGEST = 0.01, 0.5  # seconds until it looks whether workers have taken some of what was rung
-SWEEP = 300.0  # seconds
 BATCH = 200  # rows in one transaction
 LOW_WATER = 4  # more is rung once this part of what may be rung ahead is free
 ALONE = 10  # rows of a kind that are rung one by one; more of them share messages
@@ -56,6 +54,7 @@ async def _main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     log.info("relay_started")
+    scrape.serve(settings.scheduler_metrics_port, waiting.measured_in(asyncio.get_running_loop()))
     listener = asyncio.create_task(_listen(wake))
     sealer = asyncio.create_task(Sealer().run(stopping))
     try:
@@ -71,7 +70,7 @@ async def _main() -> None:
 
 
 async def _work(stopping: asyncio.Event, wake: asyncio.Event) -> None:
-    next_poll, next_sweep, pause, full = 0.0, time.monotonic() + SWEEP, ROOM_AGAIN, False
+    next_poll, pause, full = 0.0, ROOM_AGAIN, False
     while not stopping.is_set():
         woken = wake.is_set()
         wake.clear()
@@ -80,13 +79,11 @@ async def _work(stopping: asyncio.Event, wake: asyncio.Event) -> None:
             if time.monotonic() >= next_poll:
                 next_poll = time.monotonic() + POLL
                 await rescue()
+                await schedules.promise_due()
             rung, full = await ring_due(woken=woken or full)
             if full:  # more is due than may be rung ahead: look again soon, and less often while nobody takes any
                 pause = ROOM_AGAIN if rung else min(2 * pause, LONGEST)
                 wait = pause
-            if time.monotonic() >= next_sweep:
-                next_sweep = time.monotonic() + SWEEP
-                await _sweep()
         except Exception:  # the database or the broker may be away: the rows stay, and the next round tries again
             log.warning("relay_failed", exc_info=True)
             await asyncio.sleep(POLL)
@@ -200,11 +197,3 @@ def _messages(taken: Iterable[Rung]) -> Iterator[list[Rung]]:
         size = 1 if settings.task_events or len(same) <= ALONE else max(1, min(TOGETHER, fit))
         for start in range(0, len(same), size):
             yield same[start : start + size]
-
-
-async def _sweep() -> None:
-    async with new_session() as db:
-        gone = await maintenance.sweep(db)
-        await db.commit()
-    if any(gone.values()):
-        log.info("sweep_finished", **gone)

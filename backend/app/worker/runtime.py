@@ -145,7 +145,7 @@ async def _settle_meanwhile(holder: Holder, kept: set[UUID], over: asyncio.Event
 
 
 def _tell(row: Claimed, outcome: str, took: float) -> None:
-    TASK_DURATION.labels(task_type=row.task_type).observe(took)
+    TASK_DURATION.labels(task_type=row.task_type, outcome=outcome).observe(took)
     TASK_OUTCOMES.labels(task_type=row.task_type, outcome=outcome).inc()
     log.info(
         "task_finished", task_id=str(row.id), task_type=row.task_type, attempt=row.attempt, outcome=outcome,

@@ -9,11 +9,12 @@ from app.core.config import settings
 from app.core.db import new_session
 from app.crud import user as users
 from app.models import MailPurpose, User
-from app.services import maintenance, tokens
+from app.services import tokens
 from tests.collisions import collide
 from tests.factories import ago, make_session, make_user
 from tests.flows import V1, Account, problem
 from tests.links import mails_of, newest, promised, token_of
+from tests.sweeping import sweep
 
 CLAIM = MailPurpose.claim
 OTHER = "another-plum-otter-77"
@@ -138,7 +139,7 @@ async def test_accounts_that_nobody_ever_proved_go_after_a_week() -> None:
         in_use = await make_user(db, is_verified=False, created_at=ago(days=400))
         await make_session(db, in_use)
     async with new_session() as db:
-        await maintenance.sweep(db)
+        await sweep(db)
         await db.commit()
         left = [user.id for user in (old, young, proven, in_use) if await users.get(db, user.id)]
     assert left == [young.id, proven.id, in_use.id]
@@ -149,6 +150,6 @@ async def test_where_nobody_needs_a_verified_address_none_goes() -> None:
     async with new_session() as db:
         old = await make_user(db, is_verified=False, created_at=ago(days=400))
     async with new_session() as db:
-        await maintenance.sweep(db)
+        await sweep(db)
         await db.commit()
         assert await users.get(db, old.id)

@@ -11,8 +11,9 @@ from app.core.context import Origin, origin
 from app.core.sql import new_id
 from app.models.known_device import KnownDevice
 from app.models.user import User
-from app.services import devices, maintenance
+from app.services import devices
 from tests.flows import Account, signed_in
+from tests.sweeping import sweep
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0"
 
@@ -75,6 +76,6 @@ async def test_old_devices_are_swept(db, user: User) -> None:
     for days, network in ((31, "old"), (29, "young")):
         db.add(KnownDevice(user_id=user.id, network=network, agent="x", seen_at=utc_now() - timedelta(days=days)))
     await db.flush()
-    assert (await maintenance.sweep(db))["known_devices"] >= 1
+    assert (await sweep(db))["known_devices"] >= 1
     left = (await db.exec(select(KnownDevice.network).where(KnownDevice.user_id == user.id))).all()
     assert left == ["young"]

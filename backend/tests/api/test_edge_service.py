@@ -12,6 +12,7 @@ from app import __version__
 from app.core.db import new_session
 from app.crud import heartbeat
 from app.services import health
+from tests.cleaning import empty_tables
 from tests.databases import copy_template
 from tests.flows import V1
 
@@ -39,6 +40,7 @@ async def at_revision():
 
 @pytest.fixture
 async def beating():
+    await empty_tables()  # what other tests promised waits for a worker that is none
     process = uuid4()
     async with new_session() as db:
         await heartbeat.beat(db, process, "worker")

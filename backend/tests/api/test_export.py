@@ -14,13 +14,14 @@ from app.core.db import new_session
 from app.crud import export as rows
 from app.crud import held
 from app.models import BackgroundTask, Export, ExportChunk, TaskStatus, User
-from app.services import export, maintenance
+from app.services import export
 from app.services.export import MAX_SIZE
 from app.worker.context import current_task
 from app.worker.tasks.accounts import ExportGone, export_account
 from tests.carrying import carry_out
 from tests.factories import make_task
 from tests.flows import V1, Account, problem, signed_in
+from tests.sweeping import sweep
 from tests.waiting import eventually
 
 DAY = timedelta(hours=24)
@@ -166,7 +167,7 @@ async def test_the_sweep_takes_what_has_expired(db, client: AsyncClient, clock) 
     await exported(account)
     assert await stored(ExportChunk) == 1
     clock.advance(DAY + timedelta(seconds=1))
-    assert (await maintenance.sweep(db))["exports"] == 1
+    assert (await sweep(db))["exports"] == 1
     await db.commit()
     assert await stored(ExportChunk) == 0
 

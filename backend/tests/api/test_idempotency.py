@@ -14,11 +14,12 @@ from sqlmodel import col, func, select, update
 from app.core.clock import utc_now
 from app.core.db import new_session
 from app.models import AuditEvent, BackgroundTask, IdempotencyKey, User
-from app.services import idempotency, maintenance
+from app.services import idempotency
 from tests.api.test_unit_of_work import commits_fail
 from tests.factories import ago
 from tests.fixtures import Clock, NewClient
 from tests.flows import PASSWORD, V1, Account, new_email, problem
+from tests.sweeping import sweep
 
 REGISTER = f"{V1}/auth/register"
 EXPORT = f"{V1}/users/me/export"
@@ -220,7 +221,7 @@ async def test_the_sweep_takes_what_is_older_than_a_day(client: AsyncClient, clo
     await register(client, body(), "key-2")
     clock.advance(timedelta(hours=2))
     async with new_session() as db:
-        assert (await maintenance.sweep(db))["idempotency_keys"] == 1
+        assert (await sweep(db))["idempotency_keys"] == 1
         await db.commit()
     assert len(await stored()) == 1
 

@@ -9,10 +9,10 @@ from httpx2 import AsyncClient
 from app.core.config import settings
 from app.core.db import new_session
 from app.models import MailBudget
-from app.services import maintenance
 from tests.fixtures import Clock
 from tests.flows import PASSWORD, V1, Account, new_email
 from tests.links import mails_of
+from tests.sweeping import sweep
 
 
 async def forgot(client: AsyncClient, email: str) -> None:
@@ -89,7 +89,7 @@ async def test_the_table_knows_no_address_and_forgets_after_the_hour(
     assert all(len(name) == 64 and "@" not in name for name in names)
     clock.advance(timedelta(minutes=61))
     async with new_session() as db:
-        swept = await maintenance.sweep(db)
+        swept = await sweep(db)
         await db.commit()
         assert (await db.exec(select(MailBudget.address))).all() == []
     assert swept["mail_budgets"] >= len(names)

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from app.core.config import settings
 from app.core.db import new_session
-from app.services import maintenance, sealing
+from app.services import sealing
 from app.services.audit_check import Report, verify
 from app.worker.sealer import Sealer
 from tests.audits import Audit, own
@@ -26,6 +26,7 @@ from tests.fixtures import Clock
 from tests.flows import V1, Account, signed_in
 from tests.services import BACKEND, Services
 from tests.stack import Process, Server, Worker
+from tests.sweeping import sweep
 from tests.waiting import eventually
 
 __all__ = ["own"]
@@ -93,7 +94,7 @@ async def test_origins_go_with_age_and_leave_the_chain_whole(client: AsyncClient
     await all_sealed()
     clock.advance(timedelta(days=settings.audit_origins_kept_days))
     async with new_session() as db:
-        gone = await maintenance.sweep(db)
+        gone = await sweep(db)
         await db.commit()
     assert gone["audit_origins"] >= 1
     assert (await all_sealed()).holds

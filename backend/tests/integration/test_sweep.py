@@ -1,23 +1,24 @@
 """What time makes useless goes, and nothing that is still of use."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from sqlmodel import SQLModel, col, delete, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 from structlog.testing import capture_logs
 
 from app.core.db import new_session
 from app.core.sql import db_now
 from app.crud import change
-from app.models import BackgroundTask, Change, Heartbeat, MailPurpose, MailToken, TaskStatus, UserSession
-from app.services import maintenance
-from app.worker import relay
+from app.models import BackgroundTask, Change, Heartbeat, MailPurpose, MailToken, TaskStatus, TaskType, UserSession
+from app.services import maintenance, tasks
+from tests.carrying import carry_out
 from tests.factories import ago, make_session, make_task, make_user
-from tests.waiting import eventually
+from tests.sweeping import sweep
 
+WENT = {"user_sessions": 1, "mail_tokens": 1, "changes": 1, "heartbeats": 1, "background_tasks": 2}
 TABLES: tuple[type[SQLModel], ...] = (UserSession, MailToken, Change, Heartbeat, BackgroundTask)
 
 
@@ -77,37 +78,57 @@ async def kept(clean: None) -> dict[str, set[object]]:
 
 async def test_what_is_past_its_time_goes_and_the_rest_stays(kept: dict[str, set[object]]) -> None:
     async with new_session() as db:
-        gone = await maintenance.sweep(db)
+        gone = await sweep(db)
         await db.commit()
-    assert {name: gone[name] for name in kept} == {
-        "user_sessions": 1,
-        "mail_tokens": 1,
-        "changes": 1,
-        "heartbeats": 1,
-        "background_tasks": 2,
-    }
+    assert {name: gone[name] for name in kept} == WENT
     assert await left() == kept
     async with new_session() as db:
-        assert not any((await maintenance.sweep(db)).values()), "a second time there is nothing left to do"
+        assert not any((await sweep(db)).values()), "a second time there is nothing left to do"
 
 
-async def test_the_relay_sweeps_by_itself(kept: dict[str, set[object]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "SWEEP", 0.0)
-    monkeypatch.setattr(relay, "POLL", 0.01)
-    stopping, wake = asyncio.Event(), asyncio.Event()
+async def test_the_sweep_is_a_task_that_says_what_went(kept: dict[str, set[object]]) -> None:
+    async with new_session() as db:
+        asked, again = await tasks.enqueue(db, TaskType.sweep), await tasks.enqueue(db, TaskType.sweep)
+        await db.commit()
+    swept = await carry_out(asked.id)
+    assert swept.result
+    assert {name: swept.result[name] for name in kept} == WENT
+    found = await left()
+    assert found.pop("background_tasks") == kept.pop("background_tasks") | {asked.id, again.id}
+    assert found.items() >= kept.items()
+    assert (await carry_out(again.id)).result is None, "a sweep that swept nothing says nothing"
 
-    async def swept() -> bool:
-        return await left() == kept
 
+async def test_a_table_that_cannot_be_swept_keeps_no_other_from_it(
+    kept: dict[str, set[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(db: AsyncSession) -> int:
+        await db.exec(delete(MailToken))
+        raise LookupError
+
+    monkeypatch.setitem(maintenance.STEPS, "user_sessions", fail)
+    async with new_session() as db:
+        asked = await tasks.enqueue(db, TaskType.sweep)
+        await db.commit()
     with capture_logs() as logs:
-        working = asyncio.create_task(relay._work(stopping, wake))
-        await eventually(swept)
-        stopping.set()
-        wake.set()
-        await working
-    told = [line for line in logs if line["event"] == "sweep_finished"]
-    assert len(told) == 1, "a round that swept nothing says nothing"
-    assert told[0]["background_tasks"] == 2
+        swept = await carry_out(asked.id)
+    assert (swept.status, swept.error_code, swept.error_detail) == (
+        TaskStatus.failed, "sweep_incomplete", "Not swept: user_sessions",
+    )  # fmt: skip
+    assert [line["table"] for line in logs if line["event"] == "sweep_failed"] == ["user_sessions"]
+    found = await left()
+    assert found["mail_tokens"] == kept["mail_tokens"], "what the failed step did is rolled back"
+    assert found["changes"] == kept["changes"], "and the tables after it were swept"
+
+
+async def test_sweeps_do_not_pile_up(clean: None) -> None:
+    async with new_session() as db:
+        ages = {"gone": ago(days=1, minutes=5), "young": ago(hours=23)}
+        rows = {name: await make_task(db, task_type=TaskType.sweep, completed_at=ended) for name, ended in ages.items()}
+        other = await make_task(db, completed_at=ago(days=1, minutes=5))
+        assert (await sweep(db))["sweeps"] == 1
+        await db.commit()
+    assert (await left())["background_tasks"] == {rows["young"].id, other.id}
 
 
 @pytest.fixture(autouse=True)

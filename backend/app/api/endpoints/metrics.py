@@ -1,21 +1,18 @@
 """Prometheus reads here."""
 
-import os
 from hmac import compare_digest
 from typing import Annotated
 
 from fastapi import Depends, Request, Response
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY, CollectorRegistry, generate_latest, openmetrics
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.api.client import read_address
 from app.api.problems import raises
 from app.api.strict import StrictRouter
 from app.core.config import settings
 from app.core.errors import InvalidAccessToken, NotAuthenticated, NotFound
+from app.core.exposition import exposition
 from app.services import sealing
 
-OPENMETRICS = "application/openmetrics-text"
 FORWARDING = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
 
@@ -57,13 +54,5 @@ def read_metrics(
     request: Request, _: Annotated[None, Depends(guard)], __: Annotated[None, Depends(sealing.measure)]
 ) -> Response:
     """All metrics as Prometheus text, or as OpenMetrics where `Accept` asks for it. Not for the public."""
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # several processes: their files are added up
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has not typed it
-    if OPENMETRICS in request.headers.get("accept", ""):
-        content = openmetrics.exposition.generate_latest(registry)  # type: ignore[no-untyped-call]  # not typed by it
-        content_type = openmetrics.exposition.CONTENT_TYPE_LATEST
-    else:
-        content, content_type = generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+    content, content_type = exposition(request.headers.get("accept", ""))
     return Response(content, headers={"Content-Type": content_type, "Cache-Control": "no-store"})

@@ -1,5 +1,5 @@
 """The tasks. Importing this package registers every one."""
 
-from app.worker.tasks import accounts, email
+from app.worker.tasks import accounts, email, maintenance
 
-__all__ = ["accounts", "email"]
+__all__ = ["accounts", "email", "maintenance"]
