@@ -1,5 +1,6 @@
 """SQL that reads the same on SQLite and on PostgreSQL: keys, times, the database's clock, inserting what is new."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -106,6 +107,16 @@ def _holds_postgresql(element: json_holds, compiler: Any, **kw: Any) -> str:
 def _holds_sqlite(element: json_holds, compiler: Any, **kw: Any) -> str:
     column, value = (compiler.process(one, **kw) for one in element.clauses)
     return f"({value} IN (SELECT value FROM json_each({column})))"  # noqa: S608 - both were compiled by SQLAlchemy
+
+
+MOST = 500  # ids asked for in one statement
+
+
+def batched(ids: Iterable[UUID], most: int = MOST) -> Iterator[Sequence[UUID]]:
+    """The ids in pieces, each for one statement."""
+    left = list(ids)
+    for start in range(0, len(left), most):
+        yield left[start : start + most]
 
 
 def is_sqlite(db: AsyncSession | AsyncEngine) -> bool:
