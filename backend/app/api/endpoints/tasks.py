@@ -81,6 +81,7 @@ async def retry_task(task_id: TaskId, principal: CurrentPrincipal, db: DB) -> Ta
 
 @router.get(
     "/{id}/events",
+    status_code=200,
     response_class=EventStream,
     responses={200: EVENTS, **SEEN, **raises(NotFound, TooManyStreams, StreamsFull)},
 )
