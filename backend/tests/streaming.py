@@ -36,6 +36,8 @@ class Listener:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     pings: int = 0
+    body: bytes = b""
+    """Of an answer that is no stream."""
     _left: bytes = b""
 
     @classmethod
@@ -58,6 +60,9 @@ class Listener:
         while (line := await reader.readline()).strip():
             name, _, value = line.decode().partition(":")
             self.headers[name.lower()] = value.strip()
+        if self.status != 200:
+            self.body = await reader.readexactly(int(self.headers.get("content-length", "0")))
+            self.drop()
         return self
 
     async def next(self, within: float = 30) -> Event | None:
@@ -75,6 +80,7 @@ class Listener:
                     return Event(number.removeprefix("id: "), task, time.monotonic())
                 chunk = await self._chunk()
                 if not chunk:
+                    self.drop()
                     return None
                 self._left += chunk
 
@@ -85,9 +91,9 @@ class Listener:
         except (ConnectionError, asyncio.IncompleteReadError):
             return b""
 
-    async def problem(self) -> tuple[int, str]:
+    def problem(self) -> tuple[int, str]:
         """Status and code of a refusal."""
-        return self.status, json.loads(await self.reader.readexactly(int(self.headers["content-length"])))["code"]
+        return self.status, json.loads(self.body)["code"]
 
     def drop(self) -> None:
         """Go without a word, as a phone in a tunnel does when its system gives up."""
