@@ -7,6 +7,7 @@ from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db import reading
+from app.core.sql import one_of
 from app.crud.pages import page
 from app.models.user import User
 from app.models.user_session import UserSession
@@ -34,7 +35,7 @@ async def standing(session_ids: Sequence[UUID], *, now: datetime) -> set[UUID]:
         select(UserSession.id)
         .join(User)
         .where(
-            col(UserSession.id).in_(session_ids),
+            one_of(col(UserSession.id), session_ids),
             col(UserSession.revoked_at).is_(None),
             col(UserSession.expires_at) > now,
             col(User.is_active),

@@ -13,7 +13,7 @@ from app.core.sql import batched
 from app.crud import task_watch as rows
 from app.models.background_task import BackgroundTask
 
-PAUSE = 0.1  # seconds between two looks
+PAUSE = 0.1  # seconds from one look to the next
 PATIENCE = 2.0  # seconds for one of them
 
 Tell = Callable[[BackgroundTask | None], None]
@@ -62,9 +62,10 @@ def watching(task: BackgroundTask, tell: Tell) -> Iterator[None]:
 
 async def _look() -> None:
     """Look again and again while anybody watches. What goes wrong once is tried again."""
-    failing = False
+    loop, failing, took = asyncio.get_running_loop(), False, 0.0
     while _watched:
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(max(PAUSE / 5, PAUSE - took))
+        began = loop.time()
         try:
             async with asyncio.timeout(PATIENCE):
                 await _look_once()
@@ -75,6 +76,7 @@ async def _look() -> None:
             failing = True
         else:
             failing = False
+        took = loop.time() - began
 
 
 async def _look_once() -> None:
