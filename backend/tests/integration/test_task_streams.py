@@ -10,8 +10,10 @@ from uuid import UUID
 import pytest
 from httpx2 import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.engine import make_url
 from sqlmodel import col, update
 
+from app.core.config import settings
 from app.core.db import new_session
 from app.crud import task_run
 from app.models import BackgroundTask, TaskStatus, User
@@ -21,7 +23,7 @@ from tests.fixtures import NewClient
 from tests.flows import PASSWORD, V1, Account, signed_in
 from tests.stack import Server
 from tests.staff import id_of, patch, with_roles
-from tests.streaming import Listener
+from tests.streaming import Listener, Relay
 from tests.waiting import eventually
 
 BOUND = 2.0  # seconds for what takes under one: the machine may be busy
@@ -240,6 +242,56 @@ async def test_a_process_that_is_told_to_stop_does_not_wait_for_streams(server, 
     took = time.monotonic() - began
     print(f"ended {took:.2f} s after SIGTERM")
     assert took < 2 * BOUND
+
+
+@pytest.fixture
+async def database(server) -> AsyncIterator[tuple[str, Relay]]:
+    """A server, and what stands between it and its database."""
+    url = make_url(settings.database_url)
+    async with Relay(url.host or "127.0.0.1", url.port or 5432) as relay:
+        through = url.set(host="127.0.0.1", port=relay.port).render_as_string(hide_password=False)
+        yield (await server(DATABASE_URL=through)).url, relay
+
+
+@pytest.mark.stack("server")
+async def test_a_stream_outlives_a_database_that_is_away_for_a_moment(database, new_client: NewClient) -> None:
+    url, relay = database
+    account = await signed_in(new_client(base_url=url))
+    task = await running_task(account)
+    stream = await Listener.open(url, task.id, account.bearer)
+    assert await stream.next()
+    relay.flowing.clear()
+    await succeed(task)  # past the relay
+    relay.flowing.set()
+    event = await stream.next()
+    assert event is not None
+    assert event.task["status"] == "succeeded"
+    assert await stream.next() is None
+
+
+@pytest.mark.stack("server")
+async def test_no_stream_goes_on_for_long_when_nobody_can_say_that_its_session_stands(
+    database, new_client: NewClient
+) -> None:
+    url, relay = database
+    account = await signed_in(new_client(base_url=url))
+    task = await running_task(account)
+    stream = await Listener.open(url, task.id, account.bearer)
+    assert await stream.next()
+    relay.flowing.clear()
+    began = time.monotonic()
+    assert await stream.next(within=10) is None
+    took = time.monotonic() - began
+    print(f"ended {took * 1000:.0f} ms after the database went away")
+    assert took < BOUND
+    relay.flowing.set()
+
+    async def back() -> bool:
+        again = await Listener.open(url, task.id, account.bearer)
+        again.drop()
+        return again.status == 200
+
+    await eventually(back)
 
 
 # --- what it costs --------------------------------------------------------------------------------------------------
