@@ -110,7 +110,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
             yield  # they are the test run's
 
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        server = Quiet(uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None))
+        server = Quiet(uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=5))
         running = asyncio.create_task(server.serve(sockets=[sock]))
         await eventually(lambda: server.started)
         try:
