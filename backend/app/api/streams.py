@@ -161,7 +161,7 @@ async def _ask() -> None:
     try:
         async with asyncio.timeout(BOUND):
             standing = await access.standing({stream.reader.session_id for stream in streams})
-    except Exception as error:
+    except Exception as error:  # whatever it was, nothing is confirmed now: the guard ends what stays so
         fault = None if is_unavailable(error) else error
         log.warning("streams_not_confirmed", error=type(error).__name__, streams=len(streams), exc_info=fault)
         return

@@ -69,7 +69,7 @@ async def _look() -> None:
         try:
             async with asyncio.timeout(PATIENCE):
                 await _look_once()
-        except Exception as error:
+        except Exception as error:  # the database may be away, and the next look finds what this one missed
             if not failing:
                 fault = None if is_unavailable(error) else error
                 log.warning("task_watch_failed", error=type(error).__name__, exc_info=fault)
