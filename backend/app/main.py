@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI
 
 import app as package
-from app.api import openapi, problems
+from app.api import openapi, problems, streams
 from app.api.api import api_router
 from app.api.endpoints import pages, well_known
 from app.api.middleware import Edge
@@ -26,6 +26,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     security.start_secrets()
     health.draining(False)
     limits.start()
+    streams.start()
     comparing = asyncio.create_task(secret_check.watch())
     yield
     health.draining(True)

@@ -65,7 +65,7 @@ class Edge:
         except Exception as error:  # noqa: BLE001 - told as a problem, and logged with its traceback
             await exchange.fail(error)
         finally:
-            record(scope, exchange.status, perf_counter() - began)
+            record(scope, exchange.status, began, perf_counter())
 
     async def _answer(self, exchange: "Exchange") -> None:
         exchange.admit()

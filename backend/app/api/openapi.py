@@ -52,7 +52,7 @@ TAGS = [
     {"name": "auth", "description": "Registering, signing in and out."},
     {"name": "users", "description": "The caller's own account."},
     {"name": "tasks", "description": "Work that was promised, and what became of it."},
-    {"name": "admin", "description": "Looking after accounts, and the audit. Each call needs a permission."},
+    {"name": "admin", "description": "Looking after accounts and tasks, and the audit. Each call needs a permission."},
     {"name": "service", "description": "Whether the service works, and how it is set up."},
 ]
 TOKEN_URL = "/api/v1/auth/token"  # noqa: S105 - an address, no secret

@@ -10,6 +10,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.api import streams
+from app.api.event_stream import CUT
 from app.api.middleware import Refusing
 from app.core.errors import AppError, BadRequest, HeadTooLarge
 
@@ -53,8 +55,14 @@ class Protocol(HttpToolsProtocol):
             if self._fed > MAX_HEAD or len(self.headers) > MAX_HEADERS:
                 self._refuse(HeadTooLarge())
 
+    def shutdown(self) -> None:
+        streams.end_all()  # they would have no end, and the process would wait for them
+        super().shutdown()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        scope: Any = self.scope
+        scope[CUT] = self.transport.abort
         self._in_head, self._fed = True, 0
 
     def on_headers_complete(self) -> None:

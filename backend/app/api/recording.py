@@ -13,6 +13,7 @@ from app.core.networks import client_of
 from app.core.secrets import derive_key
 
 CLOSED = 499  # the client went away before there was an answer (nginx's number for it)
+ANSWERED = "neoforge.answered"  # where an event stream puts into the scope when it began
 REFUSED = 400  # statuses from here on: such lines name the client, by a pseudonym
 UNMATCHED = "unmatched"
 OTHER_METHOD = "OTHER"
@@ -33,8 +34,10 @@ _series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 _answers: dict[int, Counter] = {}
 
 
-def record(scope: Scope, status: int, seconds: float) -> None:
-    """Count and log one request. Its path, query and body are nobody's business here.
+def record(scope: Scope, status: int, began: float, ended: float) -> None:
+    """Count and log one request; the times are of `perf_counter`. An event stream took as long as its beginning did.
+
+    Its path, query and body are nobody's business here.
 
     The line has the caller's id and a refusal's code too, since `bind_contextvars` was told of them on the way.
     """
@@ -45,12 +48,17 @@ def record(scope: Scope, status: int, seconds: float) -> None:
         labels: dict[str, Any] = {"method": method, "endpoint": route}
         series = _series[method, route] = (REQUEST_COUNT.labels(**labels), REQUEST_DURATION.labels(**labels))
     series[0].inc()
-    series[1].observe(seconds)
+    series[1].observe(scope.get(ANSWERED, ended) - began)
     status = status or CLOSED
     if status not in _answers:
         _answers[status] = RESPONSE_COUNT.labels(status=status)
     _answers[status].inc()
-    said: dict[str, Any] = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1e3, 2)}
+    said: dict[str, Any] = {
+        "method": method,
+        "route": route,
+        "status": status,
+        "duration_ms": round((ended - began) * 1e3, 2),
+    }
     if status >= REFUSED:
         peer = scope.get("client")
         said["client"] = _pseudonym(peer[0] if peer else None)

@@ -315,6 +315,29 @@ class TaskNotRetryable(AppError):
     status, code = 409, "task_not_retryable"
 
 
+# --- event streams --------------------------------------------------------------------------------------------------
+
+
+class TooManyStreams(AppError):
+    """The account has too many event streams open.
+
+    One process keeps 20 for an account. Close another one first.
+    """
+
+    status, code = 429, "too_many_streams"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
+
+
+class StreamsFull(AppError):
+    """No more event streams can be opened at the moment.
+
+    Try again after the seconds in Retry-After, or ask for the state again and again meanwhile.
+    """
+
+    status, code = 503, "streams_full"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
+
+
 def catalogue() -> dict[str, type[AppError]]:
     """Every error by its code, in the order of definition."""
     found: dict[str, type[AppError]] = {}

@@ -5,11 +5,13 @@ from prometheus_client import Counter, Gauge, Histogram
 REQUEST_COUNT = Counter("http_requests_total", "Requests that were answered", ["method", "endpoint"])
 REQUEST_DURATION = Histogram(
     "http_request_duration_seconds",
-    "Time from a request's first byte to the end of its answer",
+    "Time from a request's first byte to the end of its answer, or to the beginning of an event stream",
     ["method", "endpoint"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 RESPONSE_COUNT = Counter("http_responses_total", "Answers by status", ["status"])
+
+EVENT_STREAMS = Gauge("event_streams", "Event streams that are open", multiprocess_mode="livesum")
 
 LIMIT_REFUSALS = Counter("rate_limit_refusals_total", "Requests that a rate limit refused", ["rule"])
 LIMIT_FALLBACKS = Counter("rate_limit_fallbacks_total", "Checks without Redis, by the process's own share", ["rule"])

@@ -1,11 +1,13 @@
 """SQL that reads the same on SQLite and on PostgreSQL: keys, times, the database's clock, inserting what is new."""
 
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import uuid_utils
-from sqlalchemy import Boolean, DateTime, Dialect, Float, String, bindparam, text
+from sqlalchemy import ARRAY, Boolean, DateTime, Dialect, Float, String, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -109,6 +111,51 @@ def _holds_postgresql(element: json_holds, compiler: Any, **kw: Any) -> str:
 def _holds_sqlite(element: json_holds, compiler: Any, **kw: Any) -> str:
     column, value = (compiler.process(one, **kw) for one in element.clauses)
     return f"({value} IN (SELECT value FROM json_each({column})))"  # noqa: S608 - both were compiled by SQLAlchemy
+
+
+class _Ids(TypeDecorator[Sequence[UUID]]):
+    """Ids as one value: an array on PostgreSQL, a JSON text on SQLite."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(String() if dialect.name == "sqlite" else ARRAY(Uuid()))
+
+    def process_bind_param(self, value: Sequence[UUID] | None, dialect: Dialect) -> Any:
+        return json.dumps([one.hex for one in value or ()]) if dialect.name == "sqlite" else value
+
+
+class one_of(FunctionElement[bool]):  # noqa: N801 - reads as the SQL function that it is
+    """Whether a column is one of these ids, as one parameter: `IN` with 500 costs four times the CPU, each time."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: Any, ids: Sequence[UUID]) -> None:
+        super().__init__(column, bindparam(None, list(ids), type_=_Ids()))
+
+
+@compiles(one_of, "postgresql")
+def _one_of_postgresql(element: one_of, compiler: Any, **kw: Any) -> str:
+    column, ids = (compiler.process(one, **kw) for one in element.clauses)
+    return f"({column} = ANY ({ids}))"
+
+
+@compiles(one_of, "sqlite")
+def _one_of_sqlite(element: one_of, compiler: Any, **kw: Any) -> str:
+    column, ids = (compiler.process(one, **kw) for one in element.clauses)
+    return f"({column} IN (SELECT value FROM json_each({ids})))"  # noqa: S608 - both were compiled by SQLAlchemy
+
+
+MOST = 500  # ids asked for in one statement
+
+
+def batched(ids: Iterable[UUID], most: int = MOST) -> Iterator[Sequence[UUID]]:
+    """The ids in pieces, each for one statement."""
+    left = list(ids)
+    for start in range(0, len(left), most):
+        yield left[start : start + most]
 
 
 def is_sqlite(db: AsyncSession | AsyncEngine) -> bool:

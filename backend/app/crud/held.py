@@ -93,10 +93,12 @@ PARTS: tuple[Part, ...] = (
     Part(
         "tasks",
         BackgroundTask,
-        ("id", "created_at", "task_type", "task_data", "status", "progress", "message", "attempts", "max_attempts",
+        ("id", "created_at", "task_type", "status", "progress", "message", "attempts", "max_attempts",
          "run_at", "started_at", "completed_at", "result", "error_code", "error_detail"),
         {
-            "user_id": _OWNER, "queue": "it is about the machinery", "priority": "it is about the machinery",
+            "user_id": _OWNER,
+            "task_data": "it may hold what is sensitive: which arguments are is said where the task runs",
+            "queue": "it is about the machinery", "priority": "it is about the machinery",
             "lease_until": "it is about the machinery", "dedupe_key": "it is about the machinery",
             "cancel_requested": "it is about the machinery", "revision": "it is about the machinery",
         },

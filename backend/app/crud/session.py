@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -5,6 +6,8 @@ from sqlalchemy import ColumnElement
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.db import reading
+from app.core.sql import one_of
 from app.crud.pages import page
 from app.models.user import User
 from app.models.user_session import UserSession
@@ -24,6 +27,22 @@ async def get(db: AsyncSession, session_id: UUID) -> UserSession | None:
 async def get_with_user(db: AsyncSession, session_id: UUID) -> tuple[UserSession, User] | None:
     statement = select(UserSession, User).join(User).where(UserSession.id == session_id)
     return (await db.exec(statement.execution_options(populate_existing=True))).first()
+
+
+async def standing(session_ids: Sequence[UUID], *, now: datetime) -> set[UUID]:
+    """Of these sessions, at most 500, those that stand: not ended, and their account there and active."""
+    statement = (
+        select(UserSession.id)
+        .join(User)
+        .where(
+            one_of(col(UserSession.id), session_ids),
+            col(UserSession.revoked_at).is_(None),
+            col(UserSession.expires_at) > now,
+            col(User.is_active),
+        )
+    )
+    async with reading() as connection:
+        return set((await connection.execute(statement)).scalars())
 
 
 async def rotate(

@@ -6,7 +6,7 @@ Every time in them is the database's own. What relays and workers say stands in 
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, case
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -77,11 +77,15 @@ async def find(
 
 async def cancel(db: AsyncSession, task_id: UUID) -> bool:
     """End a task that does not run yet, and ask one that runs to stop; False when it has ended."""
-    waits = _status.in_((TaskStatus.pending, TaskStatus.queued))
-    ended = {"status": TaskStatus.cancelled, "lease_until": None, "completed_at": db_now()}
-    if await _change(db, (_id == task_id) & waits, **ended):
-        return True
-    return await _change(db, (_id == task_id) & (_status == TaskStatus.running), cancel_requested=True)
+    runs, lease = _status == TaskStatus.running, col(BackgroundTask.lease_until)
+    return await _change(  # in one statement: between two, a worker could give back what it runs
+        db,
+        (_id == task_id) & _alive,
+        status=case((runs, TaskStatus.running), else_=TaskStatus.cancelled),
+        lease_until=case((runs, lease), else_=None),
+        completed_at=case((runs, None), else_=db_now()),
+        cancel_requested=runs,
+    )
 
 
 async def retry(db: AsyncSession, task_id: UUID) -> bool:

@@ -44,6 +44,8 @@ class Action(StrEnum):
     signing_key_rotated = "signing_key_rotated"
     root_key_adopted = "root_key_adopted"
     export_requested = "export_requested"
+    task_cancelled = "task_cancelled"
+    task_retried = "task_retried"
 
 
 class AuditEvent(Table, table=True):

@@ -38,3 +38,11 @@ class TaskResponse(Output):
         error = TaskError(code=row.error_code, detail=row.error_detail or "") if row.error_code else None
         given = {name: getattr(row, name) for name in cls.model_fields if name != "error"}
         return cls(**given, error=error)
+
+
+class AdminTaskResponse(TaskResponse):
+    """A task, for those who look after all of them. Its arguments are shown to nobody."""
+
+    user_id: UUID | None = Field(description="whose work it is; null for the service's own")
+    queue: str
+    priority: int = Field(description="0 first, 9 last")

@@ -1,8 +1,14 @@
 """Who is asking: from an access token to the account behind it, as it is now."""
 
+from collections.abc import Iterable
+from uuid import UUID
+
+from app.core.clock import utc_now
 from app.core.errors import InvalidAccessToken, SessionRevoked
 from app.core.security import AccessClaims, UnknownKey, read_access_token
+from app.core.sql import batched
 from app.crud import principal
+from app.crud import session as sessions
 from app.schemas.principal import Principal
 from app.services import key_ring
 
@@ -20,6 +26,15 @@ async def identify(access_token: str) -> Principal:
         raise InvalidAccessToken
     if found.revoked_at is not None:
         raise SessionRevoked
+    return found
+
+
+async def standing(session_ids: Iterable[UUID]) -> set[UUID]:
+    """Of these sessions, those that stand, as it is now."""
+    now = utc_now()
+    found: set[UUID] = set()
+    for some in batched(session_ids):
+        found |= await sessions.standing(some, now=now)
     return found
 
 

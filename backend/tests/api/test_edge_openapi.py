@@ -85,3 +85,11 @@ async def test_a_refresh_token_alone_is_enough_to_log_out(document):
     security = document["paths"]["/api/v1/auth/logout"]["post"]["security"]
     assert {} in security
     assert {"bearer": []} in security
+
+
+async def test_a_stream_is_documented_as_one(document):
+    told = document["paths"]["/api/v1/tasks/{id}/events"]["get"]
+    assert set(told["responses"]["200"]["content"]) == {"text/event-stream"}
+    assert "content" not in told["responses"]["204"]
+    assert {"too_many_streams", "streams_full"} <= codes(told)
+    assert "Last-Event-ID" in {parameter["name"] for parameter in told["parameters"]}

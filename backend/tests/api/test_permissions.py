@@ -21,6 +21,9 @@ NEEDED = {
     "PATCH /api/v1/admin/users/{user_id}": Permission.users_write,
     "DELETE /api/v1/admin/users/{user_id}": Permission.users_write,
     "DELETE /api/v1/admin/users/{user_id}/sessions": Permission.users_write,
+    "GET /api/v1/admin/tasks": Permission.tasks_read,
+    "POST /api/v1/admin/tasks/{task_id}/cancel": Permission.tasks_write,
+    "POST /api/v1/admin/tasks/{task_id}/retry": Permission.tasks_write,
     "GET /api/v1/admin/audit": Permission.audit_read,
 }
 """The permission of each admin operation."""
