@@ -13,7 +13,7 @@ from app.services.mailing import Notice
 from app.worker.context import current_task
 from app.worker.tracking import task
 
-TRY_AGAIN = (SMTPException, OSError, MailUnavailable)
+TRY_AGAIN = (SMTPException, OSError, MailUnavailable)  # not MailRefused: the same mail would be refused again
 
 
 @task(TaskType.verify_email, retry_on=TRY_AGAIN, max_attempts=12)
