@@ -11,13 +11,13 @@ from tests.waiting import eventually
 class Inbox:
     """A real SMTP server and what it caught. `received` reads; `wait_for` waits for a mail that is to come."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, catcher: type[Catcher] = Catcher) -> None:
         self.mailbox = Mailbox(folder)
-        self._catcher = Catcher(self.mailbox, "127.0.0.1", port)
-        self._catcher.start()
+        self.catcher = catcher(self.mailbox, "127.0.0.1", port)
+        self.catcher.start()
 
     def stop(self) -> None:
-        self._catcher.stop()
+        self.catcher.stop()
 
     def received(self, to: str = "") -> list[Mail]:
         """Oldest first."""

@@ -22,11 +22,26 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "email"
 SMTP_TIMEOUT = 20  # seconds for each step of the conversation
 PRODUCT = "NeoForge"
 DEFAULT_LANGUAGE = "en"
+_ENHANCED_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}\b")
 _WEIGHT = re.compile(r"q=([01](?:\.\d{0,3})?)")
 
 
 class MailUnavailable(Exception):
     """No mail server is known: SMTP_URL is not set and the development mailbox does not run."""
+
+
+class MailRefused(Exception):
+    """The mail server will never take this message: it answered RCPT or DATA with 5xx (RFC 5321, 4.2.1).
+
+    Its text may be shown: the code and the enhanced status alone (RFC 3463), as "550 5.1.1". The server's own words are
+    left out, since they may repeat the address.
+    """
+
+    code = "mail_refused"
+
+    def __init__(self, answer: aiosmtplib.SMTPResponseException) -> None:
+        status = _ENHANCED_STATUS.match(answer.message)
+        super().__init__(f"{answer.code} {status.group()}" if status else str(answer.code))
 
 
 @lru_cache(maxsize=1)
@@ -112,8 +127,19 @@ async def send(message: EmailMessage) -> None:
     """Hand the message to the mail server. Returning means that it was accepted.
 
     Raises:
+        MailRefused: it was not, and never will be.
         MailUnavailable, OSError, aiosmtplib.SMTPException: it was not, or nobody knows.
     """
+    try:
+        await _send(message)
+    except (aiosmtplib.SMTPRecipientsRefused, aiosmtplib.SMTPDataError) as error:
+        answer = error.recipients[0] if isinstance(error, aiosmtplib.SMTPRecipientsRefused) else error
+        if answer.code >= 500:
+            raise MailRefused(answer) from None  # its words would stand in the log
+        raise
+
+
+async def _send(message: EmailMessage) -> None:
     url = urlsplit(settings.smtp_url or settings.embedded("smtp_url"))
     if not url.hostname:
         raise MailUnavailable("SMTP_URL is not set and no development mailbox runs")

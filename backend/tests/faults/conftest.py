@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 Start = Callable[..., Awaitable[Stack]]
 
 
-@pytest.fixture
-async def start(services: Services) -> AsyncIterator[Start]:
-    """Start processes: `await start({"api": Role("serve"), …}, REDIS_URL=…)`. They end with the test.
+@asynccontextmanager
+async def starting(services: Services) -> AsyncIterator[Start]:
+    """Start processes: `await start({"api": Role("serve"), …}, REDIS_URL=…)`. They end with the block.
 
     Their database, and their names in Redis, are nobody else's: the worker of the other tests could not help them.
     """
@@ -38,6 +39,13 @@ async def start(services: Services) -> AsyncIterator[Start]:
     yield begin
     for stack in stacks:
         stack.end()
+
+
+@pytest.fixture
+async def start(services: Services) -> AsyncIterator[Start]:
+    """See `starting`."""
+    async with starting(services) as begin:
+        yield begin
 
 
 @pytest.fixture

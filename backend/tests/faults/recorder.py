@@ -3,7 +3,8 @@
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -98,6 +99,17 @@ def is_unknown(outcome: int | str) -> bool:
     return outcome == UNKNOWN or (isinstance(outcome, int) and outcome >= 500)
 
 
+@asynccontextmanager
+async def session(database: str) -> AsyncIterator[AsyncSession]:
+    """A session on a database that is not this process's own."""
+    engine = build_engine(database, pool_size=1)
+    try:
+        async with AsyncSession(engine) as db:
+            yield db
+    finally:
+        await engine.dispose()
+
+
 # --- the final state ------------------------------------------------------------------------------------------------
 
 
@@ -125,20 +137,20 @@ class Final:
 
 
 async def _rows(database: str) -> tuple[Sequence[User], Sequence[BackgroundTask]]:
-    engine = build_engine(database, pool_size=1)
-    try:
-        async with AsyncSession(engine.execution_options(read_only=True)) as db:
-            mails = select(BackgroundTask).where(col(BackgroundTask.task_type) == TaskType.verify_email)
-            return (await db.exec(select(User))).all(), (await db.exec(mails)).all()
-    finally:
-        await engine.dispose()
+    mails = select(BackgroundTask).where(col(BackgroundTask.task_type) == TaskType.verify_email)
+    async with session(database) as db:
+        return (await db.exec(select(User))).all(), (await db.exec(mails)).all()
 
 
-def faults(recorder: Recorder, final: Final, *, mails: int | None) -> list[str]:
-    """Each thing that does not agree, in words. `mails`: how often a mail may arrive; None: as often as it likes."""
-    tried = recorder.tried()
-    found = [f"{email} is stored, and nobody asked" for email in final.users if email not in tried]
-    found += [f"task {task.id} is of nobody" for task in final.promises.get("nobody", [])]
+def faults(recorder: Recorder, final: Final, *, mails: int | None, alone: bool) -> list[str]:
+    """Each thing that does not agree, in words. `mails`: how often a mail may arrive; None: as often as it likes.
+
+    `alone`: nothing else was done to the database.
+    """
+    tried, found = recorder.tried(), []
+    if alone:
+        found += [f"{email} is stored, and nobody asked" for email in final.users if email not in tried]
+        found += [f"task {task.id} is of nobody" for task in final.promises.get("nobody", [])]
     for email, outcomes in tried.items():
         found += [f"{email}: {fault}" for fault in _faults_of(email, outcomes, final, mails)]
     return found
@@ -164,7 +176,7 @@ def _faults_of(email: str, outcomes: set[int | str], final: Final, mails: int | 
 
 
 async def settled(
-    recorder: Recorder, stack: Stack, inbox: Inbox, *, within: float = 60, mails: int | None = None
+    recorder: Recorder, stack: Stack, inbox: Inbox, *, within: float = 60, mails: int | None = None, alone: bool = True
 ) -> str:
     """Wait until nothing disagrees; what happened, in one line. The processes have to manage that by themselves.
 
@@ -177,7 +189,7 @@ async def settled(
     async def agrees() -> bool:
         nonlocal final
         final = await Final.read(stack.database, inbox)
-        found = faults(recorder, final, mails=mails)
+        found = faults(recorder, final, mails=mails, alone=alone)
         assert not found, "\n".join([f"{len(found)} faults after {time.monotonic() - began:.0f} s", *found[:20]])
         return True
 

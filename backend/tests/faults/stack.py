@@ -1,5 +1,6 @@
 """Our real processes, killed and started again, on one database and one Redis."""
 
+import json
 import math
 import os
 import random
@@ -10,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psutil
@@ -116,6 +118,11 @@ class Stack:
 
     def logged(self, *names: str) -> str:
         return "".join(self.log(name).read_text(errors="replace") for name in names or self.roles)
+
+    def said(self, name: str, **of: str) -> list[dict[str, Any]]:
+        """The process's log lines that have these values."""
+        lines = (json.loads(line) for line in self.logged(name).splitlines() if line.startswith("{"))
+        return [line for line in lines if of.items() <= line.items()]
 
 
 async def answering(address: str) -> None:

@@ -1,15 +1,22 @@
 """What mails say: every language says it all, the layout is its source's, and no value gets out of its place."""
 
+import math
+import random
 import re
+from datetime import timedelta
 from string import Formatter
 from typing import Any
 
 import pytest
+from aiosmtplib import SMTPDataError
 
 from app.core.config import settings
-from app.core.email import TEMPLATES, catalogue, languages, preferred_language, render
+from app.core.email import TEMPLATES, MailRefused, catalogue, languages, preferred_language, render
 from app.core.sql import new_id
 from app.tools.mail_templates import COMPILED, compiled
+from app.worker.runtime import retry_delay
+from app.worker.tasks.email import ATTEMPTS, TRY_AGAIN
+from app.worker.tracking import REGISTRY
 
 VALUES = {"full_name": "Ada", "at": "2026-11-24 03:00 UTC", "ip": "192.0.2.1"}
 MAILS = sorted(name for name, words in catalogue("en").items() if isinstance(words, dict))
@@ -124,3 +131,20 @@ def test_an_unknown_language_is_the_default() -> None:
 )
 def test_the_language_is_the_one_that_is_liked_best(accepted: str, language: str) -> None:
     assert preferred_language(accepted) == language
+
+
+def test_a_refusal_shows_the_servers_code_and_none_of_its_words() -> None:
+    refused = MailRefused(SMTPDataError(550, "5.1.1 <ada@example.com>: nobody of that name"))
+    assert (refused.code, str(refused)) == ("mail_refused", "550 5.1.1")
+    assert str(MailRefused(SMTPDataError(554, "5 reasons, ada@example.com"))) == "554"
+    assert not issubclass(MailRefused, TRY_AGAIN)
+
+
+def test_a_mail_outlives_four_hours_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)  # the average of what chance gives
+    average = sum((retry_delay(attempt) for attempt in range(1, ATTEMPTS)), timedelta(0))
+    deviation = timedelta(seconds=300 / math.sqrt(12) * math.sqrt(ATTEMPTS))  # of pauses of up to 300 s, or less
+    assert average - 5 * deviation > timedelta(hours=4)
+    assert {REGISTRY[name].max_attempts for name in REGISTRY if "email" in REGISTRY[name].function.__module__} == {
+        ATTEMPTS
+    }
