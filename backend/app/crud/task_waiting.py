@@ -67,9 +67,10 @@ async def measure(db: AsyncSession, queues: Iterable[str]) -> dict[str, tuple[fl
     """By queue: seconds that its oldest due row has waited, None where it is paused; how many wait, up to 10,000."""
     paused, now = await task_queue.paused(db), (await db.exec(select(db_now()))).one()
     found: dict[str, tuple[float | None, int]] = {}
+    rung = await task_ring.queued(db)
     for queue in queues:
         since = now if queue in paused else await oldest(db, queue) or now
-        number = (await db.exec(due(queue, now))).one() + await task_ring.queued(db, queue)
+        number = (await db.exec(due(queue, now))).one() + rung.get(queue, 0)
         found[queue] = None if queue in paused else max(0.0, (now - since).total_seconds()), min(MOST, number)
     return found
 
