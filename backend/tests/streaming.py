@@ -137,9 +137,10 @@ class Relay:
     async def __aexit__(self, *_: object) -> None:
         self.flowing.set()
         self._server.close()
-        for end in self._ends:
-            end.transport.abort()
-        await asyncio.gather(*self._open)
+        while passing := [task for task in self._open if not task.done()]:  # one may have come in only just now
+            for end in self._ends:
+                end.transport.abort()
+            await asyncio.wait(passing, timeout=0.1)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(asyncio.current_task())  # type: ignore[arg-type] # a handler runs in a task
