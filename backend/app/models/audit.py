@@ -44,6 +44,10 @@ class Action(StrEnum):
     signing_key_rotated = "signing_key_rotated"
     root_key_adopted = "root_key_adopted"
     export_requested = "export_requested"
+    task_cancelled = "task_cancelled"
+    task_retried = "task_retried"
+    queue_paused = "queue_paused"
+    queue_resumed = "queue_resumed"
 
 
 class AuditEvent(Table, table=True):

@@ -1,4 +1,4 @@
-"""What admins do to accounts, at the API and on the command line (then `actor` is None)."""
+"""What admins do to accounts and tasks, at the API and on the command line (then `actor` is None)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +12,11 @@ from app.core.permissions import Role
 from app.crud import staff
 from app.crud import user as users
 from app.models.audit import Action
+from app.models.background_task import BackgroundTask
 from app.models.user import User
 from app.schemas.admin import UserChange
 from app.schemas.pages import Page, Window
-from app.services import audit, erasure, last_admin, sessions, user_cache
+from app.services import audit, erasure, last_admin, sessions, tasks, user_cache
 
 log = structlog.get_logger()
 
@@ -102,3 +103,25 @@ async def end_sessions(db: AsyncSession, user_id: UUID, *, actor: UUID | None) -
     """
     await get(db, user_id)
     await sessions.end_all(db, user_id, reason="ended_by_admin", actor=actor)
+
+
+async def cancel_task(db: AsyncSession, task_id: UUID, *, actor: UUID | None) -> BackgroundTask:
+    """End anybody's task that waits, or ask it to stop where it runs.
+
+    Raises:
+        NotFound; TaskFinished: it has ended.
+    """
+    task = await tasks.cancel(db, task_id, owner=None)
+    await audit.record(db, Action.task_cancelled, actor=actor, target=task_id, target_type="task")
+    return task
+
+
+async def retry_task(db: AsyncSession, task_id: UUID, *, actor: UUID | None) -> BackgroundTask:
+    """Have anybody's failed or cancelled task run again.
+
+    Raises:
+        NotFound; TaskNotRetryable: as `tasks.retry`.
+    """
+    task = await tasks.retry(db, task_id, owner=None)
+    await audit.record(db, Action.task_retried, actor=actor, target=task_id, target_type="task")
+    return task
