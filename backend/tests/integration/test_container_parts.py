@@ -63,9 +63,7 @@ def test_the_catcher_is_for_development_only() -> None:
         catch.main()
 
 
-@pytest.mark.parametrize(
-    "login", ["", "neoforge", "neoforge:", ":password", "neoforge:password,", "neoforge:password,:"]
-)
+@pytest.mark.parametrize("login", ["", "neoforge", "neoforge:", ":password", "a:b,", "a:b,:"])
 def test_flower_does_not_start_without_a_login(login: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWER_BASIC_AUTH", login)
     with pytest.raises(SystemExit, match="FLOWER_BASIC_AUTH"):
