@@ -96,7 +96,7 @@ def purge(older_than: timedelta, states: tuple[str, ...], yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("nobody is here to be asked: say --yes.")
-        click.confirm(f"Delete what ended as {' or '.join(states)} before {older_than} ago?", abort=True)
+        click.confirm(f"Delete every {' or '.join(states)} task that ended more than {older_than} ago?", abort=True)
     from app.cli import promised
 
     click.echo(f"deleted {promised.purge(states, older_than)} tasks")

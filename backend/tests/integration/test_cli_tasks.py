@@ -143,7 +143,6 @@ async def test_tasks_are_cancelled_and_run_again_each_by_itself(operator: Operat
         *(("task_cancelled", str(task_id)) for task_id in (waits, runs)),
         *(("task_retried", str(task_id)) for task_id in (failed, waits)),
     ]
-    await operator("tasks", "cancel", str(failed))
 
 
 async def test_a_purge_deletes_what_has_ended_long_ago_and_nothing_alive(operator: Operator) -> None:
