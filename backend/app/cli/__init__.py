@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from app.cli import audit, users
+from app.cli import audit, tasks, users
 from app.cli.faults import Group, reads
 from app.cli.variables import (
     ACCOUNTS,
@@ -69,16 +69,31 @@ def serve(workers: int, host: str | None, port: int | None, fd: int | None) -> N
 
 @cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *MAIL, *BROKER, *WORKER, *OF_ALL))
 @click.option("--concurrency", type=click.IntRange(1, 256), help="Tasks at once, in place of WORKER_CONCURRENCY.")
-def worker(concurrency: int | None) -> None:
+@click.option("--queues", help="Only these queues of TASK_QUEUES, by comma. Some worker has to serve the others.")
+def worker(concurrency: int | None, queues: str | None) -> None:
     """Run a Celery worker, which carries out the promised tasks."""
     from app.cli import lifeline
     from app.core.metrics_folder import metrics_folder
 
+    options = [f"--concurrency={concurrency}"] if concurrency else []
+    options += [f"--queues={','.join(_known(queues))}"] if queues is not None else []
     lifeline.tie_forks()
     with metrics_folder():
         from app.worker.celery import run_worker
 
-        run_worker([f"--concurrency={concurrency}"] if concurrency else [])
+        run_worker(options)
+
+
+def _known(queues: str) -> list[str]:
+    from app.core.config import settings
+
+    names = [name.strip() for name in queues.split(",")]
+    if unknown := [name for name in names if name not in settings.task_queues]:
+        raise click.BadParameter(
+            f"there is no queue {unknown[0]!r}: TASK_QUEUES names {', '.join(settings.task_queues)}.",
+            ctx=click.get_current_context(),
+        )
+    return names
 
 
 @cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *BROKER, *SCHEDULER, *OF_ALL))
@@ -122,6 +137,7 @@ def current() -> None:
 
 
 cli.add_command(users.users)
+cli.add_command(tasks.tasks)
 cli.add_command(audit.audit)
 
 

@@ -1,6 +1,5 @@
 """Chores on accounts, each in one transaction."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -10,10 +9,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core import redis
-from app.core.db import dispose, new_session, take_on_commit
+from app.cli.work import run
+from app.core.db import new_session
 from app.core.errors import NotFound, ValidationFailed
-from app.core.logging import set_up
 from app.core.permissions import Role
 from app.crud import user as users
 from app.models.user import User
@@ -21,6 +19,7 @@ from app.schemas.admin import UserChange
 from app.schemas.pages import MOST, Window
 from app.schemas.users import UserCreate, UserResponse
 from app.services import accounts, administration
+from app.worker.context import transaction
 
 
 def create_admin(email: str, password: str) -> UUID:
@@ -30,7 +29,6 @@ def create_admin(email: str, password: str) -> UUID:
         ValidationFailed: the address or the password does not do.
         EmailTaken: an account has this address.
     """
-    set_up("command")
     try:
         new = UserCreate(email=email, password=password)
     except ValidationError as error:
@@ -56,10 +54,9 @@ def change(account: str, *, is_active: bool | None = None, add: str | None = Non
         NotFound: there is no such account.
         LastAdmin: it would leave no active admin.
     """
-    set_up("command")
 
     async def work(db: AsyncSession) -> UUID:
-        user = await _find(db, account)
+        user = await find(db, account)
         given: dict[str, Any] = {} if is_active is None else {"is_active": is_active}
         if add or remove:
             kept = [role for role in user.roles if role in Role.__members__ and remove not in (role, "every")]
@@ -70,7 +67,12 @@ def change(account: str, *, is_active: bool | None = None, add: str | None = Non
     return _in_one_transaction(work)
 
 
-async def _find(db: AsyncSession, account: str) -> User:
+async def find(db: AsyncSession, account: str) -> User:
+    """The account of this address or id.
+
+    Raises:
+        NotFound
+    """
     try:
         user = await users.get(db, UUID(account))
     except ValueError:
@@ -82,7 +84,6 @@ async def _find(db: AsyncSession, account: str) -> User:
 
 def print_all(query: str | None, role: str | None, active: bool | None, *, as_json: bool) -> None:
     """Print the accounts, the newest first, a page at a time."""
-    set_up("command")
 
     async def work() -> None:
         window: Window | None = Window("", MOST)
@@ -95,13 +96,7 @@ def print_all(query: str | None, role: str | None, active: bool | None, *, as_js
                 click.echo(_as_json(user) if as_json else _as_text(user))
             window = Window("", MOST, page.items[-1].id) if page.next_cursor else None
 
-    async def run() -> None:
-        try:
-            await work()
-        finally:
-            await dispose()
-
-    asyncio.run(run())
+    run(work())
 
 
 def _as_json(user: User) -> str:
@@ -114,16 +109,8 @@ def _as_text(user: User) -> str:
 
 
 def _in_one_transaction(work: Callable[[AsyncSession], Awaitable[UUID]]) -> UUID:
-    async def run() -> UUID:
-        try:
-            async with new_session() as db:
-                done = await work(db)
-                await db.commit()
-                for action in take_on_commit(db):
-                    await action()
-            return done
-        finally:
-            await redis.close()
-            await dispose()
+    async def whole() -> UUID:
+        async with transaction() as db:
+            return await work(db)
 
-    return asyncio.run(run())
+    return run(whole())

@@ -97,6 +97,11 @@ def _last_stages(process: str) -> list[Processor]:
     ]
 
 
+def one_line(text: str) -> str:
+    """A text from outside as it may stand on a terminal: it begins no line of its own, and moves no cursor."""
+    return _CONTROL.sub(_escaped, text)
+
+
 def _escape_controls(_logger: Any, _method: str, event: Any) -> Any:
     """For people: no text that came from outside begins a line of its own, or moves the terminal's cursor."""
     for key, value in event.items():

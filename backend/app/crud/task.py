@@ -3,6 +3,7 @@
 Every time in them is the database's own. What relays and workers say stands in `task_run.py`.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now, insert_new
 from app.crud.pages import page
-from app.models.background_task import ALIVE, ALIVE_WITH_KEY, BackgroundTask, TaskStatus, TaskType
+from app.models.background_task import ALIVE, ALIVE_WITH_KEY, BackgroundTask, TaskStatus
 from app.schemas.pages import Page, Window
 
 _id, _status, _revision = col(BackgroundTask.id), col(BackgroundTask.status), col(BackgroundTask.revision)
@@ -62,9 +63,10 @@ async def find(
     *,
     owner: UUID | None = None,
     status: TaskStatus | None = None,
-    task_type: TaskType | None = None,
+    task_type: str | None = None,
+    queue: str | None = None,
 ) -> Page[BackgroundTask]:
-    """Tasks, the newest first: those of that owner, status and type where these are given."""
+    """Tasks, the newest first: those of that owner, status, type and queue where these are given."""
     statement = select(BackgroundTask)
     if owner is not None:
         statement = statement.where(BackgroundTask.user_id == owner)
@@ -72,6 +74,8 @@ async def find(
         statement = statement.where(_status == status)
     if task_type is not None:
         statement = statement.where(BackgroundTask.task_type == task_type)
+    if queue is not None:
+        statement = statement.where(BackgroundTask.queue == queue)
     return await page(db, statement, BackgroundTask.id, window)
 
 
@@ -99,6 +103,14 @@ async def retry(db: AsyncSession, task_id: UUID) -> bool:
             return await _change(db, (_id == task_id) & over, **_ANEW)
     except IntegrityError:
         return False
+
+
+async def purge_some(db: AsyncSession, states: Collection[TaskStatus], *, older_than: timedelta, most: int) -> int:
+    """Delete rows that ended so long ago, in one of these states, so many at most. What is alive stays."""
+    ended = col(BackgroundTask.completed_at)
+    old = _status.in_(states) & ~_alive & (ended < db_now(-older_than))
+    chosen = select(_id).where(old).order_by(ended).limit(most)
+    return (await db.exec(delete(BackgroundTask).where(_id.in_(chosen), old))).rowcount
 
 
 async def _change(db: AsyncSession, where: ColumnElement[bool], **values: object) -> bool:

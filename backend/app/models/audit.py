@@ -46,6 +46,8 @@ class Action(StrEnum):
     export_requested = "export_requested"
     task_cancelled = "task_cancelled"
     task_retried = "task_retried"
+    queue_paused = "queue_paused"
+    queue_resumed = "queue_resumed"
 
 
 class AuditEvent(Table, table=True):

@@ -86,10 +86,11 @@ async def find(
     *,
     owner: UUID | None = None,
     status: TaskStatus | None = None,
-    task_type: TaskType | None = None,
+    task_type: str | None = None,
+    queue: str | None = None,
 ) -> Page[BackgroundTask]:
-    """Tasks, those of that owner, status and type where these are given."""
-    return await rows.find(db, window, owner=owner, status=status, task_type=task_type)
+    """Tasks, those of that owner, status, type and queue where these are given."""
+    return await rows.find(db, window, owner=owner, status=status, task_type=task_type, queue=queue)
 
 
 async def cancel(db: AsyncSession, task_id: UUID, *, owner: UUID | None) -> BackgroundTask:

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from sqlmodel import col, func, select, update
 
+from app.core.config import settings
 from app.core.db import new_session
 from app.core.sql import db_now
 from app.crud import task as promised
@@ -19,6 +20,7 @@ from app.services import tasks
 from app.worker import relay, running, runtime
 from app.worker.holding import Holder
 from app.worker.tracking import REGISTRY, EnqueueInstead, task
+from tests.factories import ago, make_task
 
 pytestmark = pytest.mark.usefixtures("clean")
 LONG_AGO = timedelta(seconds=-1)
@@ -160,8 +162,6 @@ async def test_a_task_whose_worker_dies_each_time_is_parked() -> None:
 
 
 async def test_the_relay_rings_no_more_than_its_setting_ahead() -> None:
-    from app.core.config import settings
-
     for _ in range(3):
         await promise()
     async with new_session() as db:
@@ -242,6 +242,26 @@ async def test_a_task_that_may_not_be_tried_again_any_more_fails(monkeypatch: py
     await run(task_id)
     found = await row(task_id)
     assert (found.status, found.error_code) == (TaskStatus.failed, "OSError")
+
+
+async def test_tasks_stay_as_long_as_the_settings_say() -> None:
+    """30 days those that ended well or were cancelled, 90 those that failed, for ever those that are alive."""
+    async with new_session() as db:
+        gone = [
+            await make_task(db, status=state, completed_at=ago(days=days))
+            for state, days in (("succeeded", 31), ("cancelled", 31), ("failed", 91))
+        ]
+        stay = [
+            await make_task(db, status=state, completed_at=ended, created_at=ago(days=400))
+            for state, ended in (
+                ("succeeded", ago(days=29)), ("cancelled", ago(days=29)), ("failed", ago(days=89)),
+                ("pending", None), ("queued", None), ("running", None),
+            )
+        ]  # fmt: skip
+        finished, failed = timedelta(days=settings.tasks_kept_days), timedelta(days=settings.failed_tasks_kept_days)
+        assert await promised.purge(db, finished=finished, failed=failed) == len(gone)
+        await db.commit()
+        assert set((await db.exec(select(BackgroundTask.id))).all()) == {task.id for task in stay}
 
 
 @pytest.mark.parametrize("attempt", range(1, 20))

@@ -56,6 +56,13 @@ def test_the_include_leads_to_the_development_stack() -> None:
     assert names == {"neoforge"}, "either file must mean the same containers and volumes"
 
 
+def test_flower_of_development_is_told_of_every_task_and_asks_for_a_login(dev: dict[str, Any]) -> None:
+    events = {name: dev[name]["environment"].get("TASK_EVENTS") for name in ("api", "worker", "scheduler")}
+    assert events == {"api": None, "worker": "true", "scheduler": "true"}
+    assert re.fullmatch(r".+:.+", dev["flower"]["environment"]["FLOWER_BASIC_AUTH"])
+    assert "FLOWER_UNAUTHENTICATED_API" not in dev["flower"]["environment"]
+
+
 def test_development_has_every_service(dev: dict[str, Any]) -> None:
     assert set(dev) == {"postgres", "redis", "api", "worker", "scheduler", "flower", "mail", "api_test"}
     assert (

@@ -63,7 +63,7 @@ async def undo_email(token_id: UUID, mail: Literal["change_asked", "email_change
     await sending.send_link(token_id, mail, message_id=current_task.get())
 
 
-@task(TaskType.security_notice, retry_on=TRY_AGAIN, max_attempts=ATTEMPTS)
+@task(TaskType.security_notice, retry_on=TRY_AGAIN, max_attempts=ATTEMPTS, sensitive=("ip",))
 async def security_notice(user_id: UUID, notice: Notice, at: str, ip: str) -> None:
     """Tell an owner what happened to their account, when and from where."""
     await sending.send_to_owner(user_id, notice, message_id=current_task.get(), at=at, ip=ip)
