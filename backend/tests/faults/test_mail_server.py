@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -61,10 +60,11 @@ class Office:
 
     async def hurry(self) -> None:
         """Have what waits for its next try be due now: the pauses are moved through, not slept through."""
-        async with session(self.stack.database) as db, Client.from_url(self.stack.env["REDIS_URL"]) as redis:
+        async with session(self.stack.database, read_only=False) as db:
             waiting = col(BackgroundTask.status) == TaskStatus.pending
-            await db.exec(update(BackgroundTask).where(waiting).values(run_at=db_now(timedelta(0))))
+            await db.exec(update(BackgroundTask).where(waiting).values(run_at=db_now()))
             await db.commit()
+        async with Client.from_url(self.stack.env["REDIS_URL"]) as redis:
             await redis.publish(self.stack.env["REDIS_PREFIX"] + "wake", "1")
 
 
