@@ -22,31 +22,26 @@ def an_hour(command: str, ahead: int) -> Role:
     return Role(command, {"CLOCK_AHEAD": str(ahead)}, counting.MAIN)
 
 
-async def test_no_lease_is_stolen(services: Services, start: Start) -> None:
+async def test_no_lease_is_stolen_and_no_mail_is_late(
+    services: Services, start: Start, recorder: Recorder, smtp: Inbox
+) -> None:
     database = own_database(services, "clocks")
     seconds = rounds(35, 3)  # longer than a lease lasts unrenewed; in the short form than some rounds of the relay
     async with session(database, read_only=False) as db:
         await counting.prepare(db)
         promised = await counting.promise(db, 4, seconds=seconds)
-    roles = {f"{name}-{ahead}": an_hour(name, ahead) for name in ("worker", "scheduler") for ahead in (-1, 1)}
-    await start(roles, DATABASE_URL=database)
+    roles = {f"{name}-{ahead}": an_hour(name, ahead) for name in ("serve", "worker", "scheduler") for ahead in (-1, 1)}
+    stack = await start(roles, DATABASE_URL=database)
 
     async def are(what: str) -> bool:
         async with session(database) as db:
             return set(await counting.counted(db, what)) == promised
 
     await eventually(partial(are, "starts"))
-    async with session(database, read_only=False) as db:
-        promised |= await counting.promise(db, 8, every=0.5)  # so that the relays have work while the others run
+    for address in stack.addresses:  # so that the relays have work while the tasks run
+        async with load(address, recorder, clients=1):
+            await recorder.answered(4)
     await eventually(partial(are, "effects"), within=30 + seconds)
+    print(await settled(recorder, stack, smtp, within=30, mails=1))
     async with session(database) as db:
         assert set(Counter(await counting.counted(db, "starts")).values()) == {1}
-
-
-async def test_no_mail_is_late(start: Start, recorder: Recorder, smtp: Inbox) -> None:
-    roles = {"early": an_hour("serve", -1), "late": an_hour("serve", 1), "worker": an_hour("worker", -1)}
-    stack = await start({**roles, "scheduler": an_hour("scheduler", 1)})
-    for address in stack.addresses:
-        async with load(address, recorder, clients=1):
-            await recorder.answered(3)
-    print(await settled(recorder, stack, smtp, within=30, mails=1))

@@ -80,6 +80,8 @@ async def running(services: Services, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def office(running: Office) -> Office:
     running.inbox.mailbox.clear()
+    running.way.restore()
+    running.moods.greylists = False
     return running
 
 
@@ -119,7 +121,6 @@ async def test_a_mail_that_is_put_off_arrives_at_its_next_try(office: Office, re
     async with load(office.stack.addresses[0], recorder):
         await recorder.answered(rounds(100, 10))
     print(await settled(recorder, office.stack, office.inbox, mails=1, alone=False))
-    office.moods.greylists = False
 
 
 async def test_a_server_that_hangs_after_the_message_gets_the_same_mail_again(

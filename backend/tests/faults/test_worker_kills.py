@@ -22,7 +22,7 @@ CONCURRENCY = 2
 
 
 async def test_no_task_is_lost_and_each_has_its_effect_once(services: Services, start: Start) -> None:
-    number, kills = rounds(20_000, 300), rounds(25, 3)
+    number, kills = rounds(20_000, 150), rounds(25, 2)
     database = own_database(services, "counts")
     async with session(database, read_only=False) as db:
         await counting.prepare(db)

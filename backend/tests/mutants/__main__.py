@@ -45,7 +45,7 @@ def run(mutant: Mutant | None, stack: str, *tests: str) -> subprocess.CompletedP
             (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
         if mutant:
             subprocess.run(["git", "apply", "--unidiff-zero", str(mutant.file)], cwd=root / "backend", check=True)
-        env = {**os.environ, "NEOFORGE_TEST_STACK": stack, "PYTHONPATH": str(root / "backend")}
+        env = {**os.environ, "NEOFORGE_TEST_STACK": stack, "PYTHONPATH": str(root / "backend"), "FAULTS": "short"}
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
         return subprocess.run(command, cwd=root / "backend", env=env, capture_output=True, text=True, timeout=300)
 
