@@ -100,11 +100,11 @@ def is_unknown(outcome: int | str) -> bool:
 
 
 @asynccontextmanager
-async def session(database: str) -> AsyncIterator[AsyncSession]:
+async def session(database: str, *, read_only: bool = True) -> AsyncIterator[AsyncSession]:
     """A session on a database that is not this process's own."""
     engine = build_engine(database, pool_size=1)
     try:
-        async with AsyncSession(engine) as db:
+        async with AsyncSession(engine.execution_options(read_only=read_only)) as db:
             yield db
     finally:
         await engine.dispose()

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -61,10 +60,11 @@ class Office:
 
     async def hurry(self) -> None:
         """Have what waits for its next try be due now: the pauses are moved through, not slept through."""
-        async with session(self.stack.database) as db, Client.from_url(self.stack.env["REDIS_URL"]) as redis:
+        async with session(self.stack.database, read_only=False) as db:
             waiting = col(BackgroundTask.status) == TaskStatus.pending
-            await db.exec(update(BackgroundTask).where(waiting).values(run_at=db_now(timedelta(0))))
+            await db.exec(update(BackgroundTask).where(waiting).values(run_at=db_now()))
             await db.commit()
+        async with Client.from_url(self.stack.env["REDIS_URL"]) as redis:
             await redis.publish(self.stack.env["REDIS_PREFIX"] + "wake", "1")
 
 
@@ -80,6 +80,8 @@ async def running(services: Services, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def office(running: Office) -> Office:
     running.inbox.mailbox.clear()
+    running.way.restore()
+    running.moods.greylists = False
     return running
 
 
@@ -119,7 +121,6 @@ async def test_a_mail_that_is_put_off_arrives_at_its_next_try(office: Office, re
     async with load(office.stack.addresses[0], recorder):
         await recorder.answered(rounds(100, 10))
     print(await settled(recorder, office.stack, office.inbox, mails=1, alone=False))
-    office.moods.greylists = False
 
 
 async def test_a_server_that_hangs_after_the_message_gets_the_same_mail_again(

@@ -22,8 +22,7 @@ from app.worker import pulse, relay
 from tests.databases import empty_database
 from tests.factories import ago, make_task
 from tests.faults.servers import Redis
-from tests.flows import V1, Account, problem, signed_in
-from tests.inbox import Inbox
+from tests.flows import V1, problem, signed_in
 from tests.processes import free_port
 from tests.services import Services
 from tests.stack import Process, Server
@@ -31,33 +30,6 @@ from tests.unit.test_cli import neoforge
 from tests.waiting import eventually
 
 START = Callable[..., Awaitable[Server]]
-
-
-async def test_redis_loses_everything_and_no_promise_is_lost(
-    services: Services, server: START, smtp: Inbox, tmp_path: Path
-) -> None:
-    database = empty_database(services, "lost")
-    await asyncio.to_thread(migrate.upgrade, database)
-    redis = Redis(tmp_path / "redis.log")
-    await redis.start()
-    env = {"DATABASE_URL": database, "REDIS_URL": redis.url, "REDIS_PREFIX": "lost:"}
-    api = await server(**env)
-    parts = [Process(services, [name], env) for name in ("worker", "scheduler")]
-    try:
-        async with AsyncClient(base_url=api.url, trust_env=False, timeout=30) as client:
-            first, second = Account(client), Account(client)
-            assert (await first.register()).status_code == 201
-            await smtp.wait_for(first.email, within=60)
-            redis.kill()
-            assert (await second.register()).status_code == 201
-            await eventually(lambda: "relay_failed" in parts[1].output())
-            assert not smtp.received(second.email)
-            await redis.start()
-            await smtp.wait_for(second.email, within=60)
-    finally:
-        codes = [part.stop() for part in parts]
-        redis.stop()
-    assert codes == [0, 0]
 
 
 async def test_a_worker_outlives_a_redis_that_is_full(services: Services, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _become(backend: Path, run: Run, output: Path) -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] in ("app", "tests")]:
             del sys.modules[name]
         sys.path[:] = [str(backend), *(path for path in sys.path if path not in ("", str(BACKEND)))]
-        os.environ.update(NEOFORGE_TEST_STACK=run.stack, PYTHONPATH=str(backend))
+        os.environ.update(NEOFORGE_TEST_STACK=run.stack, FAULTS="short", PYTHONPATH=str(backend))
         code = pytest.main(["-q", "-x", *PLUGINS, *run.tests])
     finally:
         sys.stdout.flush()

@@ -17,8 +17,8 @@ TRY_AGAIN = (SMTPException, OSError, MailUnavailable)
 """Not MailRefused: the same mail would be refused again."""
 ATTEMPTS = 140
 """A mail server may be away for four hours. Of the 139 pauses the first 8 last up to 2, 4, … 256 s, the others up to
-300 s, with full jitter: half of that on average, 255 + 131 x 150 = 19,905 s in all (5.5 h), its standard deviation
-sqrt(131) x 300 / sqrt(12) = 991 s: four hours are 5.5 of these away."""
+300 s, with full jitter: half of that on average, 255 + 131 x 150 = 19,905 s in all (5.5 h). The standard deviation is
+sqrt(131) x 300 / sqrt(12) = 991 s; four hours are 5.5 of these away."""
 
 
 @task(TaskType.verify_email, retry_on=TRY_AGAIN, max_attempts=ATTEMPTS)
