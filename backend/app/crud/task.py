@@ -14,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now, insert_new
 from app.crud.pages import page
-from app.models.background_task import ALIVE, ALIVE_WITH_KEY, BackgroundTask, TaskStatus
+from app.models.background_task import ALIVE, ALIVE_WITH_KEY, BackgroundTask, TaskStatus, TaskType
 from app.schemas.pages import Page, Window
 
 _id, _status, _revision = col(BackgroundTask.id), col(BackgroundTask.status), col(BackgroundTask.revision)

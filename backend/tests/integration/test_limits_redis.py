@@ -98,4 +98,4 @@ async def test_a_slow_redis_does_not_hold_up_a_crowd(server, new_client, way: Pr
     way.delay(2)
     began = time.perf_counter()
     assert set(await asyncio.gather(*(knock(client, f"203.0.113.{n}") for n in range(50)))) == {400}
-    assert time.perf_counter() - began < 1.5  # a turn after the other at Redis would take 25 s
+    assert time.perf_counter() - began < 5  # a turn after the other at Redis would take 25 s

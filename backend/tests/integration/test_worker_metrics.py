@@ -171,4 +171,4 @@ print(sorted(name.rpartition("_")[0] for name in os.listdir(os.environ["PROMETHE
     assert "tasks_rescued_total 11.0" in lines
     assert 'task_duration_seconds_bucket{le="0.5",outcome="succeeded",task_type="sweep"} 5.0' in lines
     assert 'task_duration_seconds_bucket{le="0.1",outcome="succeeded",task_type="sweep"} 0.0' in lines
-    assert lines[-1] == "['counter', 'counter', 'gauge_mostrecent', 'histogram']"
+    assert lines[-1] == "['counter', 'counter', 'gauge_livesum', 'gauge_mostrecent', 'histogram']"

@@ -14,7 +14,7 @@ from app.core.config import settings
 from app.core.email import TEMPLATES, MailRefused, catalogue, languages, preferred_language, render
 from app.core.sql import new_id
 from app.tools.mail_templates import COMPILED, compiled
-from app.worker.runtime import retry_delay
+from app.worker.running import retry_delay
 from app.worker.tasks.email import ATTEMPTS, TRY_AGAIN
 from app.worker.tracking import REGISTRY
 
