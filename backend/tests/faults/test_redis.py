@@ -1,4 +1,4 @@
-"""Redis that dies, forgets, swallows, repeats and is full, under load: no promise is lost, none is kept twice.
+"""Redis that dies, hangs, forgets, swallows, repeats and is full, under load: no promise is lost, none is kept twice.
 
 Nothing is started again but Redis itself: the product has to find its way back alone.
 """
@@ -77,6 +77,13 @@ class Bad:
             await self.recorder.answered(5)
             await self.redis.start()
 
+    async def hangs(self) -> None:
+        for _ in range(rounds(3, 1)):
+            await self.recorder.answered(5)
+            self.redis.pause()
+            await self.recorder.answered(rounds(200, 10))
+            self.redis.resume()
+
     async def forgets(self) -> None:
         for _ in range(rounds(50, 5)):
             await self.recorder.answered(2)
@@ -100,7 +107,7 @@ class Bad:
             await self.client.config_set("maxmemory", "0")
 
 
-WAYS = (Bad.repeats, Bad.forgets, Bad.is_full, Bad.swallows, Bad.dies)
+WAYS = (Bad.repeats, Bad.hangs, Bad.forgets, Bad.is_full, Bad.swallows, Bad.dies)
 
 
 @pytest.mark.parametrize("ways", [WAYS] if SHORT else [(way,) for way in WAYS], ids=lambda ways: ways[0].__name__)
