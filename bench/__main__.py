@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import me, parity
+from bench import me, parity, tasks
 
-TABLES = {"me": me, "parity": parity}
+TABLES = {"me": me, "parity": parity, "tasks": tasks}
 
 
 def main(names: list[str]) -> int:

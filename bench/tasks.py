@@ -1,6 +1,6 @@
 """Background tasks beside a plain Celery app: what is lost under `kill -9`, how many a second, how soon.
 
-`python -m bench.tasks [loss] [throughput] [latency]`, all three when none is named. BENCH_TASKS=2000 makes a quick run;
+`python -m bench tasks`, or `python -m bench.tasks loss|throughput|latency` for some of it. BENCH_TASKS=2000 makes a quick run;
 20,000 are the full length.
 
 **Loss.** Tasks with an effect (a row of a PostgreSQL table that counts their runs) drain while the whole worker, parent
