@@ -7,16 +7,15 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import ClassVar
 
 import psutil
 from tests.processes import end, launch, tail
 
+from bench import ROOT
 from bench.marks import read
 from bench.servers import Servers, spent
 
-ROOT = Path(__file__).resolve().parents[1]
 WARM_UP = 500  # tasks, so that no import and no first connection is measured
 PATIENCE = 300.0  # seconds without progress before a run is given up
 
@@ -70,6 +69,9 @@ class Side(ABC):
     def begun(self) -> int:
         """Bodies begun since the start."""
         return read(self.marks)[0]
+
+    def has_begun(self, count: float) -> bool:
+        return self.begun > count
 
     def run_through(self, count: int) -> tuple[float, dict[str, float]]:
         """Release so many tasks at once that do nothing: seconds to the end of the last, CPU µs a task by process."""

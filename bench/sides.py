@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from tests.services import execute
 
+from bench import ROOT
 from bench.marks import read
 from bench.servers import Servers
-from bench.side import ROOT, Side
+from bench.side import Side
 
 
 class PlainCelery(Side):
@@ -32,9 +33,8 @@ class PlainCelery(Side):
 
     def prepare(self, kind: str, count: int) -> None:
         aside = {**self.env, "CELERY_PREFIX": f"{self.prefix}aside:"}
-        subprocess.run(
-            [sys.executable, "-m", "bench.celery_app", "fill", kind, str(count)], env=aside, cwd=ROOT, check=True
-        )
+        command = [sys.executable, "-m", "bench.celery_app", "fill", kind, str(count)]
+        subprocess.run(command, env=aside, cwd=ROOT, check=True)
 
     def release(self) -> int:
         now = time.time_ns()
@@ -53,7 +53,7 @@ class PlainCelery(Side):
 
 
 class Ours(Side):
-    """The product: rows of `background_tasks`, the scheduler that rings them, the worker that claims and settles them."""
+    """The product: rows of `background_tasks`, the scheduler that rings, the worker that claims and settles."""
 
     name = "NeoForge"
     programs: ClassVar = {
@@ -62,7 +62,7 @@ class Ours(Side):
     }
 
     def __init__(self, servers: Servers) -> None:
-        self.url = servers.services.database("bench")
+        self.url = servers.database
         env = {
             "ENVIRONMENT": "test",
             "DATABASE_URL": self.url,
@@ -71,6 +71,8 @@ class Ours(Side):
             "SECRET_KEY": os.urandom(32).hex(),
             "DATA_DIR": str(servers.folder / "data"),
             "WORKER_CONCURRENCY": "2",
+            "WORKER_METRICS_PORT": "0",
+            "SCHEDULER_METRICS_PORT": "0",
             "LOG_FORMAT": "json",
         }
         super().__init__(servers, env)
