@@ -85,7 +85,7 @@ def throughput() -> bool:
     try:
         sides = (PlainCelery(servers), Ours(servers))
         rounds = [[_measured(side) for side in sides] for _ in range(ROUNDS)]
-        print(f"{TASKS:,} tasks that do nothing, a worker with two children, {servers.versions()}, {ROUNDS} turns\n")
+        print(f"{TASKS:,} tasks that do nothing, a worker with two children, {servers.versions}, {ROUNDS} turns\n")
     finally:
         servers.end()
     programs = list(rounds[0][1][1])
@@ -117,7 +117,7 @@ def latency() -> bool:
         try:
             for side in (PlainCelery(servers), Ours(servers)):
                 p50, p99 = _latencies(side)
-                print(f"| {side.name}, {servers.versions()} | {p50:.1f} | {p99:.1f} |", flush=True)
+                print(f"| {side.name}, {servers.versions} | {p50:.1f} | {p99:.1f} |", flush=True)
                 good &= isinstance(side, PlainCelery) or (p50 <= P50 and p99 <= P99)
         finally:
             servers.end()
