@@ -84,12 +84,17 @@ class Side(ABC):
         return (until - since) / 1e9, spent
 
     def until(self, true: Callable[[], bool]) -> None:
+        """Wait for it.
+
+        Raises:
+            SystemExit: a process has ended, or no body has begun for too long.
+        """
         seen, deadline = -1, 0.0
         while not true():
             if self.begun != seen:
                 seen, deadline = self.begun, time.monotonic() + PATIENCE
-            if time.monotonic() > deadline:
-                raise SystemExit(f"{self.name}: no progress in {PATIENCE:g} s\n{self.logged()}")
+            if time.monotonic() > deadline or any(one.poll() is not None for one in self.running.values()):
+                raise SystemExit(f"{self.name} goes no further:\n{self.logged()}")
             time.sleep(0.01)
 
     def cpu(self) -> dict[str, float]:
