@@ -6,8 +6,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
 
 import psutil
 from tests.processes import end, launch, tail
@@ -24,7 +23,7 @@ class Side(ABC):
     """One of the two, on servers of the run."""
 
     name: str
-    programs: ClassVar[dict[str, list[str]]]
+    programs: Mapping[str, Sequence[str]]
     """Arguments of python for each process, by name; `worker` is one of them."""
 
     def __init__(self, servers: Servers, env: Mapping[str, str]) -> None:

@@ -15,14 +15,15 @@ from bench.marks import read
 from bench.servers import Servers
 from bench.side import Side
 
+SECRET = os.urandom(32).hex()
+
 
 class PlainCelery(Side):
-    """Celery as it comes; `safe` adds what is known to keep work over a killed worker."""
+    """Celery as it comes; `safe` adds what is known to keep work over a killed worker, `events` tells monitors."""
 
-    programs: ClassVar = {"worker": ["-m", "celery", "-A", "bench.celery_app", "worker"]}
-
-    def __init__(self, servers: Servers, *, safe: bool = False) -> None:
-        self.name = "Celery, late acks" if safe else "plain Celery"
+    def __init__(self, servers: Servers, *, safe: bool = False, events: bool = False) -> None:
+        self.name = "Celery, late acks" if safe else "plain Celery" + ", events" * events
+        self.programs = {"worker": ["-m", "celery", "-A", "bench.celery_app", "worker", *(["-E"] if events else [])]}
         self.prefix = servers.services.redis_prefix(f"celery{int(safe)}")
         env = {
             "CELERY_BROKER": servers.services.redis_url,
@@ -55,22 +56,20 @@ class PlainCelery(Side):
 class Ours(Side):
     """The product: rows of `background_tasks`, the scheduler that rings, the worker that claims and settles."""
 
-    name = "NeoForge"
-    programs: ClassVar = {
-        "worker": ["-m", "bench.ours", "worker"],
-        "scheduler": ["-m", "bench.ours", "scheduler"],
-    }
+    programs: ClassVar = {name: ["-m", "bench.ours", name] for name in ("worker", "scheduler")}
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: Servers, *, events: bool = False) -> None:
+        self.name = "NeoForge" + ", events" * events
         self.url = servers.database
         env = {
             "ENVIRONMENT": "test",
             "DATABASE_URL": self.url,
             "REDIS_URL": servers.services.redis_url,
             "REDIS_PREFIX": servers.services.redis_prefix("ours"),
-            "SECRET_KEY": os.urandom(32).hex(),
+            "SECRET_KEY": SECRET,
             "DATA_DIR": str(servers.folder / "data"),
             "WORKER_CONCURRENCY": "2",
+            "TASK_EVENTS": str(events).lower(),
             "WORKER_METRICS_PORT": "0",
             "SCHEDULER_METRICS_PORT": "0",
             "LOG_FORMAT": "json",

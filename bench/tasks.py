@@ -15,6 +15,7 @@ it is warm. Then all tasks become visible in one moment: a RENAME of the list th
 where the clock starts. For Celery the messages were made before, at nobody's cost; ours makes them within the time,
 since the relay is part of the promise. It stops with the last body of Celery's, and with the last row that is settled.
 The sides take turns; the ratio is the median of those of each turn. CPU µs a task say where it goes, and are steadier.
+Below stand both with the events that Flower listens to: ours carries one row in a message then, as Celery does.
 
 **Latency.** An idle system, one task after another. From the moment before a message is sent, or the one after the
 commit has returned, until the body of the task begins: the task itself takes that time on this machine's clock.
@@ -47,17 +48,17 @@ def loss() -> bool:
     print(f"{TASKS:,} tasks with an effect, {KILLS} x kill -9 of the whole worker\n")
     print("| side | lost | run more than once | unfinished | s from the last kill to the end |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    bad = {}
+    bad = []
     for make in (partial(PlainCelery, safe=True), Ours):
         servers = Servers("server")
         try:
             side = make(servers)
             lost, again, unfinished, seconds = _under_kills(side)
             print(f"| {side.name} | {lost} | {again} | {unfinished} | {seconds:.0f} |", flush=True)
-            bad[side.name] = lost + unfinished
+            bad.append(lost + unfinished)
         finally:
             servers.end()
-    return bad[Ours.name] == 0
+    return not any(bad[1:])
 
 
 def _under_kills(side: Side) -> tuple[int, int, int, float]:
@@ -83,7 +84,7 @@ def _under_kills(side: Side) -> tuple[int, int, int, float]:
 def throughput() -> bool:
     servers = Servers("server")
     try:
-        sides = (PlainCelery(servers), Ours(servers))
+        sides = [make(servers, events=events) for events in (False, True) for make in (PlainCelery, Ours)]
         rounds = [[_measured(side) for side in sides] for _ in range(ROUNDS)]
         print(f"{TASKS:,} tasks that do nothing, a worker with two children, {servers.versions}, {ROUNDS} turns\n")
     finally:
@@ -95,7 +96,7 @@ def throughput() -> bool:
         rates = [TASKS / turn[number][0] for turn in rounds]
         used = [median(turn[number][1].get(name, 0.0) for turn in rounds) for name in programs]
         print(f"| {side.name} | " + " | ".join(f"{one:,.0f}" for one in (median(rates), *used, sum(used))) + " |")
-    ratio = median(plain[0] / mine[0] for plain, mine in rounds)
+    ratio = median(plain[0] / mine[0] for plain, mine, *_ in rounds)
     print(f"\nratio {ratio:.2f} (goal {RATIO})\n", flush=True)
     return ratio >= RATIO
 
