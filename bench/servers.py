@@ -4,31 +4,50 @@ from contextlib import suppress
 
 import psutil
 import redis
-from tests import services
 from tests.services import Running, execute
 
+from bench import engines
 from bench.effect import TABLE
 
 
 class Servers(Running):
-    """PostgreSQL and Redis, or an SQLite file and Valkey, of this run's own. PostgreSQL syncs as in production."""
+    """PostgreSQL and Redis, or an SQLite file and Valkey, of this run's own. Both engines write to a disk, and sync."""
 
     def __init__(self, stack: str) -> None:
-        with_sync, services.POSTGRES = (
-            services.POSTGRES,
-            services.POSTGRES.replace("fsync=off full_page_writes=off", ""),
-        )
-        try:
+        self.disk = engines.folder_on_disk()
+        with engines.syncing_postgres():
             super().__init__(stack)
-        finally:
-            services.POSTGRES = with_sync
         self.redis = redis.Redis.from_url(self.services.redis_url)
         self.effects = ""
-        if stack == "server":
-            for name in ("bench", "effects"):
-                execute(self.services.postgres_url, f'CREATE DATABASE "{self.services.database_name(name)}"')
-            self.effects = self.services.database("effects")
-            execute(self.effects, TABLE)
+        try:
+            if stack == "server":
+                self._databases()
+        except BaseException:
+            self.end()
+            raise
+
+    def _databases(self) -> None:
+        engines.refuse_unsafe(self.services)
+        for name in ("bench", "effects"):
+            execute(self.services.postgres_url, f'CREATE DATABASE "{self.services.database_name(name)}"')
+        self.effects = self.services.database("effects")
+        execute(self.effects, TABLE)
+
+    def end(self) -> None:
+        super().end()
+        for file in self.disk.iterdir():
+            file.unlink()
+        self.disk.rmdir()
+
+    @property
+    def database(self) -> str:
+        """Where the product keeps its rows."""
+        embedded = self.services.stack == "embedded"
+        return f"sqlite:///{self.disk}/bench.db" if embedded else self.services.database("bench")
+
+    @property
+    def versions(self) -> str:
+        return engines.versions(self.services, self.redis.info("server"))
 
     @property
     def pids(self) -> dict[str, int]:

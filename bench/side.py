@@ -6,17 +6,15 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
 
 import psutil
 from tests.processes import end, launch, tail
 
+from bench import ROOT
 from bench.marks import read
 from bench.servers import Servers, spent
 
-ROOT = Path(__file__).resolve().parents[1]
 WARM_UP = 500  # tasks, so that no import and no first connection is measured
 PATIENCE = 300.0  # seconds without progress before a run is given up
 
@@ -25,7 +23,7 @@ class Side(ABC):
     """One of the two, on servers of the run."""
 
     name: str
-    programs: ClassVar[dict[str, list[str]]]
+    programs: Mapping[str, Sequence[str]]
     """Arguments of python for each process, by name; `worker` is one of them."""
 
     def __init__(self, servers: Servers, env: Mapping[str, str]) -> None:
@@ -71,6 +69,9 @@ class Side(ABC):
         """Bodies begun since the start."""
         return read(self.marks)[0]
 
+    def has_begun(self, count: float) -> bool:
+        return self.begun > count
+
     def run_through(self, count: int) -> tuple[float, dict[str, float]]:
         """Release so many tasks at once that do nothing: seconds to the end of the last, CPU µs a task by process."""
         self.prepare("noop", count)
@@ -82,12 +83,17 @@ class Side(ABC):
         return (until - since) / 1e9, spent
 
     def until(self, true: Callable[[], bool]) -> None:
+        """Wait for it.
+
+        Raises:
+            SystemExit: a process has ended, or no body has begun for too long.
+        """
         seen, deadline = -1, 0.0
         while not true():
             if self.begun != seen:
                 seen, deadline = self.begun, time.monotonic() + PATIENCE
-            if time.monotonic() > deadline:
-                raise SystemExit(f"{self.name}: no progress in {PATIENCE:g} s\n{self.logged()}")
+            if time.monotonic() > deadline or any(one.poll() is not None for one in self.running.values()):
+                raise SystemExit(f"{self.name} goes no further:\n{self.logged()}")
             time.sleep(0.01)
 
     def cpu(self) -> dict[str, float]:

@@ -10,18 +10,20 @@ from typing import Any, ClassVar
 
 from tests.services import execute
 
+from bench import ROOT
 from bench.marks import read
 from bench.servers import Servers
-from bench.side import ROOT, Side
+from bench.side import Side
+
+SECRET = os.urandom(32).hex()
 
 
 class PlainCelery(Side):
-    """Celery as it comes; `safe` adds what is known to keep work over a killed worker."""
+    """Celery as it comes; `safe` adds what is known to keep work over a killed worker, `events` tells monitors."""
 
-    programs: ClassVar = {"worker": ["-m", "celery", "-A", "bench.celery_app", "worker"]}
-
-    def __init__(self, servers: Servers, *, safe: bool = False) -> None:
-        self.name = "Celery, late acks" if safe else "plain Celery"
+    def __init__(self, servers: Servers, *, safe: bool = False, events: bool = False) -> None:
+        self.name = "Celery, late acks" if safe else "plain Celery" + ", events" * events
+        self.programs = {"worker": ["-m", "celery", "-A", "bench.celery_app", "worker", *(["-E"] if events else [])]}
         self.prefix = servers.services.redis_prefix(f"celery{int(safe)}")
         env = {
             "CELERY_BROKER": servers.services.redis_url,
@@ -32,9 +34,8 @@ class PlainCelery(Side):
 
     def prepare(self, kind: str, count: int) -> None:
         aside = {**self.env, "CELERY_PREFIX": f"{self.prefix}aside:"}
-        subprocess.run(
-            [sys.executable, "-m", "bench.celery_app", "fill", kind, str(count)], env=aside, cwd=ROOT, check=True
-        )
+        command = [sys.executable, "-m", "bench.celery_app", "fill", kind, str(count)]
+        subprocess.run(command, env=aside, cwd=ROOT, check=True)
 
     def release(self) -> int:
         now = time.time_ns()
@@ -53,24 +54,24 @@ class PlainCelery(Side):
 
 
 class Ours(Side):
-    """The product: rows of `background_tasks`, the scheduler that rings them, the worker that claims and settles them."""
+    """The product: rows of `background_tasks`, the scheduler that rings, the worker that claims and settles."""
 
-    name = "NeoForge"
-    programs: ClassVar = {
-        "worker": ["-m", "bench.ours", "worker"],
-        "scheduler": ["-m", "bench.ours", "scheduler"],
-    }
+    programs: ClassVar = {name: ["-m", "bench.ours", name] for name in ("worker", "scheduler")}
 
-    def __init__(self, servers: Servers) -> None:
-        self.url = servers.services.database("bench")
+    def __init__(self, servers: Servers, *, events: bool = False) -> None:
+        self.name = "NeoForge" + ", events" * events
+        self.url = servers.database
         env = {
             "ENVIRONMENT": "test",
             "DATABASE_URL": self.url,
             "REDIS_URL": servers.services.redis_url,
             "REDIS_PREFIX": servers.services.redis_prefix("ours"),
-            "SECRET_KEY": os.urandom(32).hex(),
+            "SECRET_KEY": SECRET,
             "DATA_DIR": str(servers.folder / "data"),
             "WORKER_CONCURRENCY": "2",
+            "TASK_EVENTS": str(events).lower(),
+            "WORKER_METRICS_PORT": "0",
+            "SCHEDULER_METRICS_PORT": "0",
             "LOG_FORMAT": "json",
         }
         super().__init__(servers, env)
