@@ -105,7 +105,7 @@ async def test_of_two_admins_at_once_one_does_it(
 ) -> None:
     other = await with_roles(new_client(), "admin")
     for _ in range(5):
-        task = await make_task(db, None, status=status)
+        task = await make_task(db, None, status=status, queue="elsewhere")  # where no worker has a hand in it
         await db.commit()
         answers = await asyncio.gather(post(admin, task, what), post(other, task, what))
         assert sorted(answer.status_code for answer in answers) == [200, 409]

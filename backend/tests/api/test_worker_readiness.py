@@ -158,7 +158,7 @@ async def test_a_long_backlog_is_counted_to_ten_thousand() -> None:
         found = await task_waiting.measure(db, ["default", "empty"])
     oldest, number = found["default"]
     assert number == 10_000
-    assert oldest == pytest.approx(60, abs=30)
+    assert 60 <= oldest < 600  # a busy machine takes its time to write them
     assert found["empty"] == (0, 0)
 
 

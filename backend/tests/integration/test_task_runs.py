@@ -48,7 +48,8 @@ async def promise(number: int = 1, /, **arguments: Any) -> list[UUID]:
     """Tasks that have been rung."""
     async with new_session() as db:
         made = [(await tasks.enqueue(db, KIND, **arguments)).id for _ in range(number)]
-        await db.exec(update(BackgroundTask).where(col(BackgroundTask.id).in_(made)).values(status=TaskStatus.queued))
+        rung = {"status": TaskStatus.queued, "queue": "elsewhere"}  # no relay that runs beside takes what is given back
+        await db.exec(update(BackgroundTask).where(col(BackgroundTask.id).in_(made)).values(**rung))
         await db.commit()
     return made
 

@@ -39,7 +39,6 @@ EVENTS: dict[str, Any] = {
     "description": "Events until the task has ended: `id` is the row's revision, `data` the task as `GET` answers it.",
     "content": {
         "text/event-stream": {
-            "schema": {"type": "string"},
             "example": 'id: 4\ndata: {"id": "019a…", "status": "running", "progress": 0.4, …}\n\n: ping\n\n',
         }
     },
