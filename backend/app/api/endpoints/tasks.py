@@ -39,6 +39,8 @@ EVENTS: dict[str, Any] = {
     "description": "Events until the task has ended: `id` is the row's revision, `data` the task as `GET` answers it.",
     "content": {
         "text/event-stream": {
+            # A text of events, as OpenAPI 3.1 has it; readers that take them one by one see objects.
+            "schema": {"type": ["string", "object"]},
             "example": 'id: 4\ndata: {"id": "019a…", "status": "running", "progress": 0.4, …}\n\n: ping\n\n',
         }
     },
