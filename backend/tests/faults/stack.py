@@ -114,7 +114,7 @@ class Stack:
             await answering(address)
 
     def log(self, name: str) -> Path:
-        return self.logs.with_name(f"{self.logs.name}-{name}.log")
+        return self.logs.with_name(f"{self.logs.stem}-{name}.log")
 
     def logged(self, *names: str) -> str:
         return "".join(self.log(name).read_text(errors="replace") for name in names or self.roles)
