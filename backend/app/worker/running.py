@@ -7,8 +7,10 @@ from typing import Any
 
 import structlog
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.db import relaxed_session
+from app.core.db_errors import is_unavailable
 from app.crud import task_run as rows
 from app.crud.task_run import Claimed
 from app.worker import settling
@@ -102,10 +104,12 @@ async def _raised(row: Claimed, tracked: TrackedTask, error: Exception) -> str:
     An error may say what its owner is to read: `code`, and `str(error)` then.
     """
     log.warning("task_raised", task_id=str(row.id), task_type=row.task_type, attempt=row.attempt, exc_info=error)
-    said = getattr(error, "code", None)
+    said = None if isinstance(error, SQLAlchemyError) else getattr(error, "code", None)  # theirs names a web page
     code = "timed_out" if isinstance(error, TimeoutError) else said if isinstance(said, str) else type(error).__name__
     detail = str(error) if isinstance(said, str) else "See the log of this task's id."
-    if not isinstance(error, tracked.retry_on) or row.attempt >= row.max_attempts:
+    database_away = isinstance(error, SQLAlchemyError) and is_unavailable(error)  # which is not the task's fault
+    passes = isinstance(error, tracked.retry_on) or database_away
+    if not passes or row.attempt >= row.max_attempts:
         return await _fail(row, code, detail)
     delay = retry_delay(row.attempt)
     kept = await settling.settle(lambda db: rows.retry_later(db, row.id, row.attempt, delay, code[:64], detail[:1000]))

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 import structlog
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 from structlog.testing import capture_logs
@@ -335,6 +336,17 @@ async def test_an_error_may_say_what_its_owner_is_to_read() -> None:
         await carry_out(task_id)
     ended = await row(task_id)
     assert (ended.error_code, ended.error_detail) == ("mail_refused", "550 5.1.1")
+
+
+async def test_a_database_that_is_away_fails_no_task() -> None:
+    async def unlucky() -> None:
+        raise DBAPIError("SELECT 1", None, OSError(), connection_invalidated=True)
+
+    with carried_out_by(unlucky):
+        (task_id,) = await promise()
+        await carry_out(task_id)
+    back = await row(task_id)
+    assert (back.status, back.error_code) == (TaskStatus.pending, "DBAPIError")
 
 
 async def test_who_tries_again_by_hand_gives_as_many_attempts_as_declared() -> None:
