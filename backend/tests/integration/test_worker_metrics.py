@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from httpx2 import AsyncClient, Response
@@ -34,7 +35,11 @@ Samples = dict[tuple[str, ...], float]
 
 async def scraped(process: Process) -> Samples:
     """By name and the values of its labels in order: what the process answers on the port that its log names."""
-    served = [json.loads(line) for line in process.output().splitlines() if "metrics_served" in line]
+
+    def told() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in process.output().splitlines() if "metrics_served" in line]
+
+    served = await eventually(told)
     async with AsyncClient(trust_env=False) as client:
         answer = await client.get(f"http://127.0.0.1:{served[-1]['port']}/metrics")
     assert answer.status_code == 200
