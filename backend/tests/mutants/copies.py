@@ -20,7 +20,7 @@ import pytest
 BACKEND = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*_cache", ".hypothesis", "htmlcov", ".coverage*", ".venv", "*.egg-info")
 COPIED = ("alembic", "app", "tests")  # what a lie may alter, and what finds its neighbours by where it lies itself
-LIMIT = 300.0  # seconds that one run may take
+LIMIT = 600.0  # seconds that one run may take
 PLUGINS = ("--disable-plugin-autoload", "-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider")
 
 
