@@ -65,12 +65,17 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is about the other engine: the run on that stack has it."""
+    """Leave out what is about the other engine: the run on that stack has it.
+
+    Tests that ask for the worker come last: from the first of them on it runs beside everything else in that process,
+    and its relay would take the rows of tests that play the relay themselves.
+    """
     stack = config.stash[SERVICES].stack
     elsewhere = [item for item in items if any(mark.args != (stack,) for mark in item.iter_markers("stack"))]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
+    items.sort(key=lambda item: "worker" in getattr(item, "fixturenames", ()))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
