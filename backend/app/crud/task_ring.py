@@ -24,7 +24,9 @@ RING_LEASE = timedelta(seconds=15)  # a message that nobody took by then is take
 _table: Any = BackgroundTask.__table__  # type: ignore[attr-defined]  # SQLModel sets it on every table class
 _c = _table.c
 _leased = _c.status.in_((TaskStatus.queued, TaskStatus.running))
+_lapsed = _leased & (_c.lease_until < db_now())
 _due = (_c.status == TaskStatus.pending) & (_c.run_at <= db_now())
+_BACK = {"status": TaskStatus.pending, "lease_until": None, "revision": _c.revision + 1}
 _ENDED = {"lease_until": None, "completed_at": db_now(), "revision": _c.revision + 1}
 
 
@@ -63,7 +65,7 @@ def _places(queues: tuple[str, ...]) -> Any:
 
 async def any_lapsed(db: AsyncSession) -> bool:
     """Whether a lease has run out: a message was lost, or a worker died."""
-    return (await db.exec(select(_c.id).where(_leased, _c.lease_until < db_now()).limit(1))).first() is not None
+    return (await db.exec(select(_c.id).where(_lapsed).limit(1))).first() is not None
 
 
 async def give_up(db: AsyncSession) -> list[UUID]:
@@ -85,10 +87,15 @@ async def give_up(db: AsyncSession) -> list[UUID]:
     return list((await db.exec(statement)).scalars().all())
 
 
+async def rest_lapsed(db: AsyncSession) -> int:
+    """Have the rows of paused queues whose lease ran out wait until these are resumed; how many that were."""
+    paused = _c.queue.in_(select(PausedQueue.name))
+    return (await db.exec(update(_table).where(_lapsed, paused).values(**_BACK))).rowcount
+
+
 async def ring_lapsed(db: AsyncSession, *, most: int) -> list[Rung]:
     """Take the rows whose lease ran out: a message was lost, or a worker died."""
-    chosen = select(_c.id).where(_leased, _c.lease_until < db_now()).limit(most).with_for_update(skip_locked=True)
-    return await _ring(db, chosen)
+    return await _ring(db, select(_c.id).where(_lapsed).limit(most).with_for_update(skip_locked=True))
 
 
 async def ring_due(db: AsyncSession, queue: str, priority: int, *, most: int) -> list[Rung]:
@@ -123,4 +130,4 @@ async def queued(db: AsyncSession) -> dict[str, int]:
 async def unring(db: AsyncSession, ids: Sequence[UUID]) -> None:
     """Have rows that were rung and not claimed rung anew, by whoever is next."""
     back = update(_table).where(_c.id.in_(ids), _c.status == TaskStatus.queued)
-    await db.exec(back.values(status=TaskStatus.pending, lease_until=None, revision=_c.revision + 1))
+    await db.exec(back.values(**_BACK))

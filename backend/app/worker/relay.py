@@ -154,6 +154,7 @@ async def rescue() -> int:
             return 0
     async with new_session() as db:
         parked = await rows.give_up(db)
+        await rows.rest_lapsed(db)
         taken = await rows.ring_lapsed(db, most=BATCH)
         await db.commit()
     for task_id in parked:

@@ -12,7 +12,7 @@ from app.core.config import settings
 from app.core.db import new_session
 from app.core.sql import db_now
 from app.crud import task as promised
-from app.crud import task_ring
+from app.crud import task_queue, task_ring
 from app.crud import task_run as rows
 from app.crud.task_run import Claimed
 from app.models import BackgroundTask, TaskStatus, TaskType
@@ -96,6 +96,25 @@ async def test_six_relays_at_once_ring_each_row_once() -> None:
     rung = [task_id for one in await asyncio.gather(*(ring(5) for _ in range(6))) for task_id in one]
     rung += await ring(100)
     assert sorted(rung) == sorted(promised)
+
+
+async def test_what_a_dead_worker_held_waits_while_its_queue_is_paused() -> None:
+    """And is not rung each time its lease runs out, for workers to refuse."""
+    task_id = await promise()
+    await ring()
+    assert await claim(task_id)
+    async with new_session() as db:
+        assert await task_queue.pause(db, "default")
+        await db.commit()
+    await let_lease_lapse(task_id)
+    assert await relay.rescue() == 0
+    waiting = await row(task_id)
+    assert (waiting.status, waiting.lease_until, waiting.attempts) == (TaskStatus.pending, None, 1)
+    assert await ring() == []
+    async with new_session() as db:
+        assert await task_queue.resume(db, "default")
+        await db.commit()
+    assert await ring() == [task_id]
 
 
 async def test_a_task_is_not_rung_before_it_is_due() -> None:
