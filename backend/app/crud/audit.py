@@ -3,10 +3,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import insert, literal
-from sqlmodel import col, delete, select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import first_id
+from app.crud import purging
 from app.crud.pages import page
 from app.models.audit import AuditEvent, AuditOrigin
 from app.models.user import User
@@ -32,7 +33,7 @@ async def add(db: AsyncSession, event: AuditEvent, came_from: AuditOrigin | None
 
 
 async def purge_origins(db: AsyncSession, *, before: datetime) -> int:
-    return (await db.exec(delete(AuditOrigin).where(col(AuditOrigin.created_at) < before))).rowcount
+    return await purging.purge(db, AuditOrigin, col(AuditOrigin.created_at) < before)
 
 
 async def find(

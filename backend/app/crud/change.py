@@ -6,11 +6,12 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlmodel import col, delete, insert, select
+from sqlmodel import col, insert, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
 from app.core.sql import is_sqlite, transaction_id
+from app.crud import purging
 from app.models.change import Change
 
 USER, SESSION, SIGNING = "user", "session", "signing"
@@ -48,4 +49,4 @@ async def since(db: AsyncSession, place: Place) -> tuple[list[Change], Place]:
 
 
 async def purge(db: AsyncSession, *, before: datetime) -> int:
-    return (await db.exec(delete(Change).where(col(Change.created_at) < before))).rowcount
+    return await purging.purge(db, Change, col(Change.created_at) < before)

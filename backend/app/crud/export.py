@@ -5,9 +5,12 @@ from sqlmodel import and_, col, delete, exists, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import insert_new
+from app.crud import purging
 from app.models.background_task import BackgroundTask, TaskStatus
 from app.models.export import Export, ExportChunk
 from app.models.user import User
+
+PURGED = 10  # exports in one transaction: each takes its pieces along
 
 _PROMISED = (TaskStatus.pending, TaskStatus.queued, TaskStatus.running)
 
@@ -60,4 +63,4 @@ async def chunk(db: AsyncSession, export_id: UUID, number: int) -> bytes | None:
 
 
 async def purge(db: AsyncSession, *, before: datetime) -> int:
-    return (await db.exec(delete(Export).where(col(Export.expires_at) < before))).rowcount
+    return await purging.purge(db, Export, col(Export.expires_at) < before, most=PURGED)

@@ -6,6 +6,7 @@ from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now
+from app.crud import purging
 from app.models.heartbeat import Heartbeat
 
 ALIVE = timedelta(seconds=30)  # three beats
@@ -30,4 +31,4 @@ async def alive(db: AsyncSession, role: str) -> bool:
 
 
 async def purge(db: AsyncSession, *, older_than: timedelta) -> int:
-    return (await db.exec(delete(Heartbeat).where(col(Heartbeat.seen_at) < db_now(-older_than)))).rowcount
+    return await purging.purge(db, Heartbeat, col(Heartbeat.seen_at) < db_now(-older_than))

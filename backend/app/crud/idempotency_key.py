@@ -9,6 +9,7 @@ from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now, is_sqlite
+from app.crud import purging
 from app.models.idempotency_key import IdempotencyKey
 
 _id, _status, _lease = col(IdempotencyKey.id), col(IdempotencyKey.status), col(IdempotencyKey.lease_until)
@@ -57,4 +58,4 @@ async def release(db: AsyncSession, claim_id: UUID) -> None:
 
 async def purge(db: AsyncSession, *, before: datetime) -> int:
     """Delete what was claimed before that time."""
-    return (await db.exec(delete(IdempotencyKey).where(col(IdempotencyKey.created_at) < before))).rowcount
+    return await purging.purge(db, IdempotencyKey, col(IdempotencyKey.created_at) < before)

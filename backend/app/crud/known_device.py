@@ -3,10 +3,11 @@ from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlmodel import col, delete, select, update
+from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import is_sqlite
+from app.crud import purging
 from app.models.known_device import KnownDevice
 from app.models.user import User
 
@@ -47,4 +48,4 @@ async def seen(db: AsyncSession, device: KnownDevice) -> bool:
 
 
 async def purge(db: AsyncSession, *, before: datetime) -> int:
-    return (await db.exec(delete(KnownDevice).where(col(KnownDevice.seen_at) < before))).rowcount
+    return await purging.purge(db, KnownDevice, col(KnownDevice.seen_at) < before)

@@ -2,10 +2,11 @@ from datetime import datetime
 
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlmodel import col, delete, update
+from sqlmodel import col, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import is_sqlite
+from app.crud import purging
 from app.models.mail_budget import MailBudget
 
 
@@ -31,4 +32,4 @@ async def keep(db: AsyncSession, address: str, promised: list[str]) -> None:
 
 
 async def purge(db: AsyncSession, *, before: datetime) -> int:
-    return (await db.exec(delete(MailBudget).where(col(MailBudget.updated_at) < before))).rowcount
+    return await purging.purge(db, MailBudget, col(MailBudget.updated_at) < before)

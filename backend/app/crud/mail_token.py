@@ -6,6 +6,7 @@ from sqlalchemy import select as columns_of
 from sqlmodel import col, delete, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.crud import purging
 from app.models.mail_token import MailPurpose, MailToken
 from app.models.user import User
 
@@ -67,4 +68,4 @@ async def use(db: AsyncSession, token_id: UUID) -> bool:
 
 
 async def purge(db: AsyncSession, *, before: datetime) -> int:
-    return (await db.exec(delete(MailToken).where(col(MailToken.expires_at) < before))).rowcount
+    return await purging.purge(db, MailToken, col(MailToken.expires_at) < before)

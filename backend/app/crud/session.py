@@ -3,11 +3,12 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
-from sqlmodel import col, delete, select, update
+from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db import reading
 from app.core.sql import one_of
+from app.crud import purging
 from app.crud.pages import page
 from app.models.user import User
 from app.models.user_session import UserSession
@@ -128,4 +129,4 @@ async def authenticated(db: AsyncSession, session_id: UUID, *, now: datetime) ->
 
 async def purge(db: AsyncSession, *, before: datetime) -> int:
     """Delete sessions that ended on their own before that time."""
-    return (await db.exec(delete(UserSession).where(col(UserSession.expires_at) < before))).rowcount
+    return await purging.purge(db, UserSession, col(UserSession.expires_at) < before)

@@ -9,10 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, case
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, delete, or_, select, update
+from sqlmodel import col, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now, insert_new
+from app.crud import purging
 from app.crud.pages import page
 from app.models.background_task import ALIVE, ALIVE_WITH_KEY, BackgroundTask, TaskStatus, TaskType
 from app.schemas.pages import Page, Window
@@ -109,8 +110,7 @@ async def purge_some(db: AsyncSession, states: Collection[TaskStatus], *, older_
     """Delete rows that ended so long ago, in one of these states, so many at most. What is alive stays."""
     ended = col(BackgroundTask.completed_at)
     old = _status.in_(states) & ~_alive & (ended < db_now(-older_than))
-    chosen = select(_id).where(old).order_by(ended).limit(most)
-    return (await db.exec(delete(BackgroundTask).where(_id.in_(chosen), old))).rowcount
+    return await purging.purge(db, BackgroundTask, old, most=most)
 
 
 async def _change(db: AsyncSession, where: ColumnElement[bool], **values: object) -> bool:
@@ -119,15 +119,15 @@ async def _change(db: AsyncSession, where: ColumnElement[bool], **values: object
 
 
 async def purge(db: AsyncSession, *, finished: timedelta, failed: timedelta) -> int:
-    """Delete rows that ended so long ago."""
+    """Delete rows that ended so long ago, a portion of them."""
     ended = col(BackgroundTask.completed_at)
     was_failed = _status == TaskStatus.failed
     old = or_((ended < db_now(-failed)) & was_failed, (ended < db_now(-finished)) & ~was_failed)
-    return (await db.exec(delete(BackgroundTask).where(old))).rowcount
+    return await purging.purge(db, BackgroundTask, old)
 
 
 async def purge_of_type(db: AsyncSession, task_type: TaskType, *, older_than: timedelta, within: timedelta) -> int:
     """Delete the rows of a type that ended so long ago, and at most `within` earlier than that: a part of an index."""
     ended = col(BackgroundTask.completed_at)
     passed = (ended < db_now(-older_than)) & (ended >= db_now(-older_than - within))
-    return (await db.exec(delete(BackgroundTask).where(passed, col(BackgroundTask.task_type) == task_type))).rowcount
+    return await purging.purge(db, BackgroundTask, passed, col(BackgroundTask.task_type) == task_type)

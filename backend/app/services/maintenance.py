@@ -28,7 +28,8 @@ HEARTBEATS_KEPT = timedelta(hours=1)
 UNVERIFIED_KEPT = timedelta(days=7)  # where sign-in needs a verified address: nobody ever came in
 SWEEPS_KEPT = timedelta(days=1)  # 288 rows of the sweep itself, which otherwise would stay as long as all others
 SWEEPS_SPAN = timedelta(hours=1)  # a sweep looks at the rows that came of that age so lately, not at all older ones
-AT_ONCE = 500  # accounts deleted by one sweep, so that none takes long
+AT_ONCE = 500  # accounts deleted in one transaction
+Step = Callable[[AsyncSession], Awaitable[int]]
 
 
 async def _sessions(db: AsyncSession) -> int:
@@ -80,7 +81,7 @@ async def _sweeps(db: AsyncSession) -> int:
     return await task.purge_of_type(db, TaskType.sweep, older_than=SWEEPS_KEPT, within=SWEEPS_SPAN)
 
 
-STEPS: dict[str, Callable[[AsyncSession], Awaitable[int]]] = {
+STEPS: dict[str, Step] = {
     "user_sessions": _sessions,
     "mail_tokens": _mail_tokens,
     "idempotency_keys": _idempotency_keys,
@@ -94,4 +95,5 @@ STEPS: dict[str, Callable[[AsyncSession], Awaitable[int]]] = {
     "background_tasks": _tasks,
     "sweeps": _sweeps,
 }
-"""What deletes that which is past its time, by table. Each answers the number of rows; each is to be a transaction."""
+"""What deletes a portion of that which is past its time, by table, and answers the number of rows. To be called until
+that is none, each time in a transaction of its own."""

@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from app.core.db import new_session
 from app.core.sql import db_now
-from app.crud import change
+from app.crud import change, purging
 from app.models import BackgroundTask, Change, Heartbeat, MailPurpose, MailToken, TaskStatus, TaskType, UserSession
+from app.models.mail_budget import MailBudget
 from app.services import maintenance, tasks
 from tests.carrying import carry_out
 from tests.factories import ago, make_session, make_task, make_user
@@ -119,6 +120,17 @@ async def test_a_table_that_cannot_be_swept_keeps_no_other_from_it(
     found = await left()
     assert found["mail_tokens"] == kept["mail_tokens"], "what the failed step did is rolled back"
     assert found["changes"] == kept["changes"], "and the tables after it were swept"
+
+
+async def test_much_goes_in_portions(clean: None) -> None:
+    number = purging.PORTION + 5
+    async with new_session() as db:
+        db.add_all(MailBudget(address=f"{n}", updated_at=ago(days=2)) for n in range(number))
+        asked = await tasks.enqueue(db, TaskType.sweep)
+        await db.commit()
+    async with new_session() as db:
+        assert (await sweep(db))["mail_budgets"] == purging.PORTION, "and the rest is left to another transaction"
+    assert (await carry_out(asked.id)).result == {"mail_budgets": number}
 
 
 async def test_sweeps_do_not_pile_up(clean: None) -> None:

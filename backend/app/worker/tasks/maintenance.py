@@ -1,5 +1,6 @@
 """Looking after the tables."""
 
+from collections import Counter
 from typing import Any
 
 import structlog
@@ -22,17 +23,23 @@ class SweepIncomplete(Exception):
 @periodic("*/5 * * * *")
 @task(TaskType.sweep)
 async def sweep() -> dict[str, Any] | None:
-    """Delete what is past its time, a table in a transaction: one that fails stops no other. The rows that went."""
-    gone: dict[str, int] = {}
+    """Delete what is past its time, in small transactions; a table that fails stops no other. The rows that went."""
+    gone: Counter[str] = Counter()
     failed: list[str] = []
     for table, step in maintenance.STEPS.items():
         try:
-            async with new_session() as db:
-                gone[table] = await step(db)
-                await db.commit()
+            while number := await _portion(step):
+                gone[table] += number
         except Exception:  # the other tables do not wait for this one
             log.warning("sweep_failed", table=table, exc_info=True)
             failed.append(table)
     if failed:
         raise SweepIncomplete(f"Not swept: {', '.join(failed)}")
-    return {table: number for table, number in gone.items() if number} or None
+    return dict(gone) or None
+
+
+async def _portion(step: maintenance.Step) -> int:
+    async with new_session() as db:
+        number = await step(db)
+        await db.commit()
+        return number
