@@ -1,5 +1,6 @@
 """`make dev` on its embedded parts: a real supervisor with real children, killed and stopped in every way."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -63,6 +64,17 @@ async def test_it_says_where_everything_is_and_everything_is_there(dev: Dev) -> 
     commands = [" ".join(child.cmdline()) for child in psutil.Process(dev.process.pid).children(recursive=True)]
     assert len(commands) >= 4
     assert not [command for command in commands if password in command]
+
+
+async def test_the_first_session_of_the_readme_goes_as_it_says(dev: Dev) -> None:
+    _, _, rest = (BACKEND.parent / "README.md").read_text().partition("## A first session")
+    session = rest.partition("```sh\n")[2].partition("```")[0].replace("http://127.0.0.1:8000", dev.url)
+    done = await asyncio.to_thread(
+        subprocess.run, ["bash", "-euc", session], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"HTTP/1.1 (\d+)", done.stdout) == ["204", "204", "401"]
+    assert [one for one in ('"is_verified":false', '"is_verified":true', "Ada Lovelace") if one not in done.stdout] == []
 
 
 async def test_sigterm_ends_it_with_0_and_leaves_nothing_behind(dev: Dev) -> None:
