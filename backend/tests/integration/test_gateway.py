@@ -10,7 +10,8 @@ from httpx2 import AsyncClient
 from sqlmodel import col, select
 
 from app.core.db import new_session
-from app.models import User, UserSession
+from app.models import TaskStatus, User, UserSession
+from tests.factories import ago, make_task
 from tests.fixtures import NewClient
 from tests.flows import V1, Account, problem
 from tests.gateway import Gateway
@@ -105,6 +106,24 @@ async def test_the_main_job_over_https(
         return {(await account.me()).status_code for _ in production.apis} == {401}
 
     await eventually(dead_everywhere, within=1)
+
+
+async def test_an_event_stream_passes_as_it_comes(
+    production: Production, outside: AsyncClient, smtp: Inbox, worker: Worker
+) -> None:
+    """Nothing is held back, and a change made by whichever process is seen."""
+    account = await sign_up(outside, smtp)
+    for _ in production.apis:  # one after the other is asked
+        async with new_session() as db:
+            owner = (await db.exec(select(User).where(User.email == account.email))).one()
+            task = await make_task(db, owner, status=TaskStatus.pending, run_at=ago(hours=-1), completed_at=None)
+        path = f"{V1}/tasks/{task.id}"
+        async with asyncio.timeout(30), outside.stream("GET", f"{path}/events", headers=account.bearer) as answer:
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+            data = (line.removeprefix("data: ") async for line in answer.aiter_lines() if line.startswith("data: "))
+            assert json.loads(await anext(data))["status"] == "pending"
+            assert (await outside.post(f"{path}/cancel", headers=account.bearer)).status_code == 200
+            assert [json.loads(one)["status"] async for one in data] == ["cancelled"]
 
 
 async def test_one_process_may_die(production: Production, outside: AsyncClient, smtp: Inbox, worker: Worker) -> None:
