@@ -14,6 +14,8 @@ from tests.audits import Audit, own
 from tests.services import BACKEND
 
 __all__ = ["own"]
+
+pytestmark = pytest.mark.any_server
 PASSWORD = "plum-otter-42-lantern"
 # Each command is a process of its own: a fork of one that has imported what the commands need, which takes a second.
 FORKS = """
