@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
+from subprocess import CompletedProcess
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +13,9 @@ from sqlmodel import select
 from app.models import BackgroundTask, Heartbeat, TaskType
 from app.services import tasks
 from tests.audits import Audit, own
+from tests.commands import neoforge
 from tests.processes import tail
-from tests.services import BACKEND, Services
+from tests.services import Services
 from tests.stack import Process, Server
 from tests.waiting import eventually
 
@@ -34,17 +33,8 @@ class Operator:
         name = audit.url.rpartition("/")[2]
         self.env = {"DATABASE_URL": audit.url, "REDIS_PREFIX": services.redis_prefix(f"own-{name}")}
 
-    async def __call__(self, *arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "app.cli", *arguments],
-            env={**os.environ, **self.env, **env},
-            cwd=BACKEND,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+    async def __call__(self, *arguments: str, code: int = 0, **env: str) -> CompletedProcess[str]:
+        done = await asyncio.to_thread(neoforge, *arguments, **{**self.env, **env})
         assert done.returncode == code, (done.stdout, done.stderr)
         return done
 
@@ -118,7 +108,7 @@ async def operator(services: Services, own: Audit) -> AsyncIterator[Operator]:
     await asyncio.to_thread(found.stop)
 
 
-def told(failed: subprocess.CompletedProcess[str]) -> str:
+def told(failed: CompletedProcess[str]) -> str:
     """The one line that says what went wrong; what is above it is the log."""
     *_, last = failed.stderr.splitlines()
     assert last.startswith("neoforge: ")

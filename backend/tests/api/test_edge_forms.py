@@ -11,6 +11,8 @@ from app.core.config import settings
 from app.main import create_app
 from tests.flows import problem
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 

@@ -7,6 +7,8 @@ from httpx2 import AsyncClient
 from app.api.openapi import codes_of
 from app.core.errors import catalogue
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 EVERYWHERE = {
     "bad_request", "unknown_host", "payload_too_large", "head_too_large", "validation_failed", "internal_error",
     "service_unavailable",

@@ -7,6 +7,8 @@ from httpx2 import AsyncClient
 
 from app.core.errors import catalogue
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 OURS = re.compile(r'(?:href|src|spec-url)="([^"]*)"')
 
 

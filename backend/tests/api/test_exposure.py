@@ -5,6 +5,8 @@ from httpx2 import AsyncClient
 
 from tests.flows import V1, problem
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 LEFT_LYING = [
     "/.git/HEAD",
     "/.git/config",

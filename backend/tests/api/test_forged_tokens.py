@@ -16,6 +16,8 @@ from app.core import security
 from app.core.secrets import derive_key
 from tests.flows import V1, Account, problem
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 Forge = Callable[[dict[str, Any], dict[str, Any]], str]
 
 

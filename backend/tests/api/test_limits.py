@@ -16,6 +16,8 @@ from app.api.limits import Limit
 from tests.flows import PASSWORD, V1, Account, new_email, problem, signed_in
 from tests.limited import limited
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 
 def named_rules(dependant) -> set[str]:
     found = {dependant.call.rule} if isinstance(dependant.call, Limit) else set()

@@ -12,6 +12,8 @@ from httpx2 import AsyncClient
 from tests.flows import problem
 from tests.public import PUBLIC
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 
 def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
     """Every method and path that is served, in the document or not."""

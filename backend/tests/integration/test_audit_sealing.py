@@ -4,12 +4,11 @@ import asyncio
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -22,9 +21,10 @@ from app.services import sealing
 from app.services.audit_check import Report, verify
 from app.worker.sealer import Sealer
 from tests.audits import Audit, own
+from tests.commands import neoforge
 from tests.fixtures import Clock
 from tests.flows import V1, Account, signed_in
-from tests.services import BACKEND, Services
+from tests.services import Services
 from tests.stack import Process, Server, Worker
 from tests.sweeping import sweep
 from tests.waiting import eventually
@@ -32,11 +32,8 @@ from tests.waiting import eventually
 __all__ = ["own"]
 
 
-async def neoforge(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", "audit", "verify", *arguments]
-    return await asyncio.to_thread(
-        subprocess.run, command, env={**os.environ, **env}, cwd=BACKEND, capture_output=True, text=True, timeout=60
-    )
+async def verifying(*arguments: str, **env: str) -> CompletedProcess[str]:
+    return await asyncio.to_thread(neoforge, "audit", "verify", *arguments, **env)
 
 
 async def rows(statement: str) -> list[tuple[Any, ...]]:
@@ -105,35 +102,35 @@ async def test_verify_says_what_it_found(own: Audit, tmp_path: Path) -> None:
     await own.record(1)
     sequence, mac = await own.newest()
     seal = f"{sequence}:{mac.hex()}"
-    fine = await neoforge("--json", "--seal", seal, DATABASE_URL=own.url)
+    fine = await verifying("--json", "--seal", seal, DATABASE_URL=own.url)
     assert (fine.returncode, fine.stderr) == (0, "")
     said = json.loads(fine.stdout)
     assert said == {"holds": True, "sealed": 3, "unsealed": 1, "newest": seal, "faults": [], "unnamed": 0}
-    told = await neoforge(DATABASE_URL=own.url)
+    told = await verifying(DATABASE_URL=own.url)
     assert told.stdout == f"sealed: 3, not sealed yet: 1\nnewest seal: {seal}\n"
 
     await own.tamper("UPDATE audit_events SET result = 'failure' WHERE id = {2}")
-    altered = await neoforge("--json", DATABASE_URL=own.url)
+    altered = await verifying("--json", DATABASE_URL=own.url)
     assert altered.returncode == 1
     assert altered.stderr.count("\n") == 1
     assert "1 faults" in altered.stderr
     fault = json.loads(altered.stdout)["faults"][0]
     assert (fault["kind"], fault["sequence"], fault["event_id"]) == ("event_altered", 2, str(await own.event(2)))
-    named = await neoforge(DATABASE_URL=own.url)
+    named = await verifying(DATABASE_URL=own.url)
     assert f"event_altered: seal 2, event {fault['event_id']}: " in named.stdout
 
-    other = await neoforge("--json", DATABASE_URL=own.url, SECRET_KEY="another" * 10)
+    other = await verifying("--json", DATABASE_URL=own.url, SECRET_KEY="another" * 10)
     assert {fault["kind"] for fault in json.loads(other.stdout)["faults"]} == {"key_unknown"}
     (tmp_path / "old").write_text(os.environ["SECRET_KEY"] + "\n")
     old = ("--old-secret-file", str(tmp_path / "old"))
-    other = await neoforge("--json", *old, DATABASE_URL=own.url, SECRET_KEY="another" * 10)
+    other = await verifying("--json", *old, DATABASE_URL=own.url, SECRET_KEY="another" * 10)
     kinds = [fault["kind"] for fault in json.loads(other.stdout)["faults"]]
     assert sorted(kinds) == ["event_altered", "key_replaced"]
 
 
 async def test_a_seal_that_is_none_is_wrong_use() -> None:
     for seal in ("7", "7:abc", f"0:{'0' * 64}", "x"):
-        refused = await neoforge("--seal", seal)
+        refused = await verifying("--seal", seal)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 

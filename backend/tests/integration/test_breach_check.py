@@ -14,7 +14,7 @@ from app.core import breach
 from app.core.config import settings
 from tests.flows import PASSWORD, V1, Account, problem, signed_in
 
-pytestmark = pytest.mark.usefixtures("clean")
+pytestmark = [pytest.mark.usefixtures("clean"), pytest.mark.any_database, pytest.mark.any_server]
 DIGEST = hashlib.sha1(PASSWORD.encode()).hexdigest().upper()
 OTHERS = "\r\n".join(f"{number:035X}:{number}" for number in range(800))
 FOUND = f"{OTHERS}\r\n{DIGEST[5:]}:3\r\n"

@@ -2,58 +2,28 @@
 
 import asyncio
 import json
-import os
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from subprocess import PIPE, CompletedProcess, Popen
+from subprocess import CompletedProcess
 
 import pytest
 
 from tests.audits import Audit, own
-from tests.services import BACKEND
+from tests.commands import neoforge
 
 __all__ = ["own"]
-PASSWORD = "plum-otter-42-lantern"
-# Each command is a process of its own: a fork of one that has imported what the commands need, which takes a second.
-FORKS = """
-import json, os, sys
-from app.cli import accounts, main
 
-for line in sys.stdin:
-    files, arguments = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        for number, file in enumerate(files):
-            os.dup2(os.open(file, os.O_RDWR), number)
-        sys.stdin, sys.argv = open(0), ["neoforge", *arguments]
-        main()
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+pytestmark = pytest.mark.any_server
+PASSWORD = "plum-otter-42-lantern"
 
 
 class Users:
-    def __init__(self, audit: Audit, folder: Path) -> None:
+    def __init__(self, audit: Audit) -> None:
         self.audit = audit
-        self._files = [folder / name for name in ("input", "output", "errors")]
-        environment = {**os.environ, "DATABASE_URL": audit.url}
-        command = [sys.executable, "-c", FORKS]
-        self.forks = Popen(command, env=environment, cwd=BACKEND, stdin=PIPE, stdout=PIPE, text=True)
 
     async def __call__(self, *arguments: str, code: int = 0) -> CompletedProcess[str]:
-        for file, text in zip(self._files, (f"{PASSWORD}\n", "", ""), strict=True):
-            file.write_text(text)
-        ended = await asyncio.to_thread(self._run, ["users", *arguments])
-        _, output, errors = (file.read_text() for file in self._files)
-        assert ended == code, (output, errors)
-        return CompletedProcess(arguments, ended, output, errors)
-
-    def _run(self, arguments: list[str]) -> int:
-        assert self.forks.stdin is not None
-        assert self.forks.stdout is not None
-        self.forks.stdin.write(json.dumps([[str(file) for file in self._files], arguments]) + "\n")
-        self.forks.stdin.flush()
-        return int(self.forks.stdout.readline())
+        given = {"stdin": f"{PASSWORD}\n", "DATABASE_URL": self.audit.url}
+        done = await asyncio.to_thread(neoforge, "users", *arguments, **given)
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done
 
     async def made(self, email: str) -> str:
         """An admin of this address; the id."""
@@ -68,10 +38,8 @@ class Users:
 
 
 @pytest.fixture
-def users(own: Audit, tmp_path: Path) -> Iterator[Users]:
-    running = Users(own, tmp_path)
-    with running.forks:  # which ends with its input
-        yield running
+def users(own: Audit) -> Users:
+    return Users(own)
 
 
 def told(failed: CompletedProcess[str]) -> str:

@@ -18,6 +18,8 @@ from tests.compose import DEV, Stage, load
 from tests.databases import empty_database
 from tests.services import BACKEND, Services
 
+pytestmark = pytest.mark.any_server
+
 BIN = Path(sys.executable).parent
 LEFT_OUT = shutil.ignore_patterns(".*_cache", ".coverage*", "htmlcov", ".hypothesis", ".schemathesis")
 SOURCES = ("app", "alembic", "tests", "alembic.ini", "pyproject.toml")

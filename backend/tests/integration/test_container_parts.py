@@ -19,6 +19,8 @@ from tests.services import BACKEND, Services
 from tests.stack import Server
 from tests.waiting import eventually
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 START = Callable[..., Awaitable[Server]]
 
 

@@ -24,7 +24,7 @@ from tests.processes import end
 from tests.services import BACKEND
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.any_database, pytest.mark.any_server]
 
 
 @pytest.fixture

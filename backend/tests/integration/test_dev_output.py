@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from app.dev.child import Child
 from app.dev.state import State
 from tests.stack import Server
 from tests.waiting import eventually
+
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
 
 
 async def test_on_a_terminal_each_line_says_whose_it_is(tmp_path: Path, monkeypatch) -> None:

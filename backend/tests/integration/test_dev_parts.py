@@ -18,7 +18,7 @@ from tests.dev import Dev
 from tests.processes import launch
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.any_database, pytest.mark.any_server]
 WAITS = "import os, signal; open(f'{os.getpid()}.pid', 'w'); signal.pause()"
 
 

@@ -11,7 +11,7 @@ from tests.inbox import Inbox
 from tests.processes import end
 from tests.services import Services
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.any_server]
 
 
 async def test_servers_of_ones_own_take_the_place_of_the_embedded_ones(

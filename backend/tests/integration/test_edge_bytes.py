@@ -13,6 +13,8 @@ from tests.flows import V1
 from tests.services import Services
 from tests.stack import Server
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 HEALTH = f"GET {V1}/health HTTP/1.1\r\nHost: localhost\r\n".encode()
 POST = f"POST {V1}/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
 END, CLOSE = b"\r\n", b"Connection: close\r\n"

@@ -15,6 +15,8 @@ from tests.processes import free_port
 from tests.stack import Server
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.any_server
+
 MIB = 2**20
 PUBLIC = "https://api.example.com"
 TOKEN = secrets.token_urlsafe(24)

@@ -18,6 +18,8 @@ from tests.services import BACKEND, Services
 from tests.waiting import eventually
 
 __all__ = ["operator", "own"]
+
+pytestmark = pytest.mark.any_database
 LOGIN = ("someone", "something")
 COMMAND = [sys.executable, "-m", "app.worker.flower"]
 

@@ -20,6 +20,8 @@ from tests.services import Services
 from tests.stack import Server, Worker
 from tests.waiting import eventually
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 SPOOFED = "203.0.113.9"
 
 

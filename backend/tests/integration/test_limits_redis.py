@@ -15,6 +15,8 @@ from tests.flows import V1, new_email, problem
 from tests.limited import limited
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.any_database
+
 NO_GRANT = {"grant_type": "none"}  # counted as any try to sign in, and costs no hash
 
 

@@ -28,6 +28,8 @@ from tests.stack import Process, Server
 from tests.unit.test_process import python
 from tests.waiting import eventually
 
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
+
 PASSWORD = secrets.token_urlsafe(16) + "@:/?"  # what a URL must have escaped
 ESCAPED = "".join(f"%{byte:02X}" for byte in PASSWORD.encode())
 Start = Callable[..., int]

@@ -22,6 +22,8 @@ from app.worker.celery import celery_app, connect
 from tests.services import Services
 from tests.tls import Certificate, certificate, door
 
+pytestmark = pytest.mark.any_server
+
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Certificate:

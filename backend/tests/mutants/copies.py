@@ -1,9 +1,6 @@
 """Runs tests in copies of the backend, each in a fork of this process, which has imported the libraries already."""
 
-import gc
-import importlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.libraries import import_libraries
 
 BACKEND = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*_cache", ".hypothesis", "htmlcov", ".coverage*", ".venv", "*.egg-info")
@@ -43,7 +42,7 @@ class Outcome:
 
 def run_all(runs: Iterable[Run], at_once: int) -> Iterator[Outcome]:
     """Run them, so many at once; the outcomes come in the order in which the runs end."""
-    _import_libraries()
+    import_libraries()  # the half of a short run, and a lie alters none of it
     waiting, running = deque(runs), set[_Copy]()
     try:
         while waiting or running:
@@ -56,16 +55,6 @@ def run_all(runs: Iterable[Run], at_once: int) -> Iterator[Outcome]:
     finally:
         for one in running:
             one.kill()
-
-
-def _import_libraries() -> None:
-    """What the application imports of others' is the half of a short run, and a lie alters none of it."""
-    sources = [file.read_text() for file in (BACKEND / "app").rglob("*.py")]
-    named = {name for source in sources for name in re.findall(r"^(?:from|import) ([\w.]+)", source, re.MULTILINE)}
-    for name in sorted(named):
-        if name.partition(".")[0] != "app":
-            importlib.import_module(name)
-    gc.freeze()  # a fork that collects garbage need not look at them
 
 
 class _Copy:

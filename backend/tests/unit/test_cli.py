@@ -1,10 +1,8 @@
 """The commands fail in one line that says what to do, with the exit code of their kind."""
 
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import click
 import pytest
@@ -12,19 +10,12 @@ import pytest
 from app.cli import cli
 from app.cli.faults import named
 from app.core.config import Settings
-from tests.services import BACKEND
+from tests.commands import neoforge
 
 VARIABLES = {field.upper() for field in Settings.model_fields}
 
 
-def neoforge(*arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", *arguments]
-    return subprocess.run(
-        command, env={**os.environ, **env}, cwd=BACKEND, input=stdin, capture_output=True, text=True, timeout=60
-    )
-
-
-def assert_one_line(failed: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+def assert_one_line(failed: CompletedProcess[str], code: int, *words: str) -> None:
     assert failed.returncode == code, failed.stderr
     assert failed.stderr.startswith("neoforge: ")
     assert failed.stderr.count("\n") == 1
@@ -87,7 +78,7 @@ def test_an_admin_is_made_from_standard_input_once() -> None:
     )
 
 
-def assert_one_line_at_the_end(failed: subprocess.CompletedProcess[str], words: str) -> None:
+def assert_one_line_at_the_end(failed: CompletedProcess[str], words: str) -> None:
     assert failed.returncode == 1
     assert words in failed.stderr.splitlines()[-1]
 
