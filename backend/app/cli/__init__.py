@@ -72,16 +72,20 @@ def serve(workers: int, host: str | None, port: int | None, fd: int | None) -> N
 @click.option("--queues", help="Only these queues of TASK_QUEUES, by comma. Some worker has to serve the others.")
 def worker(concurrency: int | None, queues: str | None) -> None:
     """Run a Celery worker, which carries out the promised tasks."""
-    from app.cli import lifeline
+    from app.cli import keeper, lifeline
     from app.core.metrics_folder import metrics_folder
 
     options = [f"--concurrency={concurrency}"] if concurrency else []
     options += [f"--queues={','.join(_known(queues))}"] if queues is not None else []
-    lifeline.tie_forks()
-    with metrics_folder():
-        from app.worker.celery import run_worker
 
-        run_worker(options)
+    def work() -> None:
+        lifeline.tie_forks()
+        with metrics_folder():
+            from app.worker.celery import run_worker
+
+            run_worker(options)
+
+    keeper.keep(work)
 
 
 def _known(queues: str) -> list[str]:

@@ -11,6 +11,9 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)  # loaded before any fork: nothing may be imported between fork and exec
 
 
+READY = "NEOFORGE_READY_FD"  # names what `say_ready` writes to
+
+
 class CannotRun(Exception):
     """The surroundings do not allow it. The message is one line that says what to do."""
 
@@ -25,6 +28,12 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
     if os.getppid() != parent:  # it ended before the line above
         os.kill(os.getpid(), signum)
+
+
+def say_ready() -> None:
+    """Tell the process that keeps this one, if there is one, that it has come so far that it does its work."""
+    if number := os.environ.get(READY):
+        os.write(int(number), b"1")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -20,6 +20,7 @@ import app.worker.tasks  # noqa: F401 - registers the tasks
 from app.core import redis, tls
 from app.core.config import settings
 from app.core.logging import set_up
+from app.core.process import say_ready
 from app.worker import pulse, runtime, scrape
 from app.worker.tracking import REGISTRY, TrackedTask
 
@@ -134,6 +135,7 @@ def _alive(sender: Any, **_: Any) -> None:
     pulse.start("worker")
     scrape.serve(settings.worker_metrics_port)
     _give_back_before_stopping(sender.controller)
+    say_ready()
 
 
 @signals.worker_shutdown.connect

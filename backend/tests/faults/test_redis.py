@@ -6,18 +6,23 @@ Nothing is started again but Redis itself: the product has to find its way back 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from httpx2 import AsyncClient
 from redis.asyncio import Redis as Client
 from redis.exceptions import RedisError
 
 from app.core.config import settings
 from tests.faults.conftest import Start
 from tests.faults.load import load
+from tests.faults.mail_server import HOLD, Moody
 from tests.faults.recorder import Recorder, settled
 from tests.faults.servers import Redis
 from tests.faults.stack import SHORT, Role, rounds
+from tests.flows import Account
 from tests.inbox import Inbox
+from tests.processes import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
@@ -124,3 +129,39 @@ async def test_no_promise_is_lost_or_kept_twice_whatever_redis_does(
                 await way(Bad(redis, client, carrier, recorder))
             await recorder.answered(5)
         print(f"{ways[-1].__name__}: {await settled(recorder, stack, smtp, mails=1)}")
+
+
+async def registered(account: Account) -> None:
+    assert (await account.register()).status_code == 201
+
+
+@pytest.mark.stack("server")  # whatever the database
+async def test_a_worker_whose_redis_dies_while_its_tasks_run_goes_on(
+    start: Start, redis: Redis, tmp_path: Path
+) -> None:
+    """Celery may end then, as if it had been told to: its keeper starts it again."""
+    inbox = Inbox(tmp_path, port := free_port(), Moody)
+    moody = inbox.catcher
+    assert isinstance(moody, Moody)
+    stack = await start(REDIS_URL=redis.url, REDIS_PREFIX=PREFIX, SMTP_URL=f"smtp://127.0.0.1:{port}")
+    async with AsyncClient(base_url=stack.addresses[0], trust_env=False, timeout=30) as client:
+        for _ in range(rounds(8, 1)):
+            held = [Account(client) for _ in range(4)]  # more than it runs at once
+            for account in held:
+                moody.to_message[account.email] = [HOLD]
+                await registered(account)
+            await eventually(lambda: len(moody.held) >= 2, within=60)
+            redis.kill()
+            await registered(after := Account(client))
+            moody.release()
+            await eventually(lambda: not moody.held, within=60)
+            await redis.start()
+
+            def all_arrived(accounts: tuple[Account, ...] = (*held, after)) -> bool:
+                moody.release()
+                return all(inbox.received(account.email) for account in accounts)
+
+            await eventually(all_arrived, within=60)
+            assert [len(inbox.received(account.email)) for account in (*held, after)] == [1] * 5
+    assert stack.ended() == {}
+    inbox.stop()

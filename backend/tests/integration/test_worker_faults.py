@@ -1,11 +1,11 @@
 """The worker's processes while what they need is away: they wait, say so once, and go on when it is back."""
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import pytest
 from celery import Celery
 from httpx2 import AsyncClient
@@ -49,11 +49,12 @@ async def test_a_worker_outlives_a_redis_that_is_full(services: Services, tmp_pa
     try:
         ring()
         await eventually(lambda: heard() == 1)
-        worker.process.send_signal(signal.SIGSTOP)
+        celery = psutil.Process(worker.pid).children()[0]
+        celery.suspend()
         ring()
         async with Client.from_url(redis.url) as client:
             await client.config_set("maxmemory", "1")
-            worker.process.send_signal(signal.SIGCONT)
+            celery.resume()
             await eventually(lambda: "OutOfMemoryError" in worker.output())
             await client.config_set("maxmemory", "0")
         await asyncio.to_thread(ring)
