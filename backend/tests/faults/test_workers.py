@@ -100,8 +100,10 @@ async def test_a_worker_is_killed_on_and_on_and_every_task_has_its_effect_once(s
             again = (
                 await connection.execute(text("SELECT count(*) FROM background_tasks WHERE attempts > 1"))
             ).scalar_one()
-    print(f"tasks={number} kills={stack.kills} effects={effects} runs anew={again} "
-          f"left after the last kill={left}, settled {time.monotonic() - killed:.1f} s after the last kill")  # fmt: skip
+    print(
+        f"tasks={number} kills={stack.kills} effects={effects} runs anew={again} left after the last kill={left}, "
+        f"settled {time.monotonic() - killed:.1f} s later"
+    )
     assert effects == number
 
 
