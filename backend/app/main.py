@@ -32,6 +32,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     health.draining(True)
     for task in beside:
         task.cancel()
+    await asyncio.wait(beside, timeout=2)  # they give their connections back before these are closed
     await limits.stop()
     await background.finish()
     await redis.close()

@@ -20,16 +20,17 @@ async def identify(access_token: str) -> Principal:
         InvalidAccessToken: the token is not valid, or its account is gone or disabled.
         SessionRevoked: its session has ended.
     """
-    known = principal_cache.get(access_token)
-    if known is not None:
-        return known
+    written = access_token.encode("utf-8", "surrogatepass")
+    kept = principal_cache.find(written)
+    if kept is not None:
+        return kept.principal
     claims, moved = await claims_of(access_token), feed.moved()
     found = await principal.load(claims.session_id)
     if found is None or found.id != claims.user_id or not found.is_active:
         raise InvalidAccessToken
     if found.revoked_at is not None:
         raise SessionRevoked
-    principal_cache.keep(access_token, claims, found, read_at=moved)
+    principal_cache.keep(written, claims, found, read_at=moved)
     return found
 
 

@@ -18,35 +18,39 @@ from app.services import feed
 MOST = 10_000  # tokens, about 2 kB each; the one that was used longest ago goes
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+@dataclass(slots=True)
+class Kept:
+    """What is kept of a token."""
+
     principal: Principal
     expires_at: datetime
     """Of the token."""
+    profile: bytes | None = None
+    """What the account's profile answers, once that has been asked for."""
 
 
-_entries: OrderedDict[bytes, _Entry] = OrderedDict()
+_entries: OrderedDict[bytes, Kept] = OrderedDict()
 """By the token's digest, the one used last at the end."""
 _of: dict[str, set[bytes]] = {}
 """The digests of each account and of each session."""
 
 
-def get(access_token: str) -> Principal | None:
-    """The account and session behind a token that was verified before, as they were less than a second ago."""
-    key = _key(access_token)
-    entry = _entries.get(key)
-    if entry is None or not feed.is_fresh() or entry.expires_at <= utc_now():
+def find(access_token: bytes) -> Kept | None:
+    """What is kept of a token that was verified before, as it was less than a second ago."""
+    key = sha256(access_token).digest()
+    kept = _entries.get(key)
+    if kept is None or not feed.is_fresh() or kept.expires_at <= utc_now():
         return None
     _entries.move_to_end(key)
-    return entry.principal
+    return kept
 
 
-def keep(access_token: str, claims: AccessClaims, principal: Principal, *, read_at: int) -> None:
+def keep(access_token: bytes, claims: AccessClaims, principal: Principal, *, read_at: int) -> None:
     """Keep what was just read, unless something was forgotten since `feed.moved()` said `read_at`."""
     if feed.moved() != read_at:
         return
-    key = _key(access_token)
-    _entries[key] = _Entry(principal, claims.expires_at)
+    key = sha256(access_token).digest()
+    _entries[key] = Kept(principal, claims.expires_at)
     for subject in (principal.id, principal.session_id):
         _of.setdefault(str(subject), set()).add(key)
     while len(_entries) > MOST:
@@ -71,10 +75,6 @@ def _drop(key: bytes) -> None:
         keys.discard(key)
         if not keys:
             del _of[subject]
-
-
-def _key(access_token: str) -> bytes:
-    return sha256(access_token.encode("utf-8", "surrogatepass")).digest()
 
 
 feed.keeps(change.USER, _forget)
