@@ -92,9 +92,10 @@ async def read() -> None:
     began = time.monotonic()
     async with db.aside() as connection:
         if _reading.place is None or not is_fresh():
-            _reading.place, news = await change.here(connection), [(topic, None) for topic in _keepers]
+            _reading.place = await change.here(connection)
+            for topic in _keepers:
+                _tell(topic, None)
         else:
             news, _reading.place = await change.since(connection, _reading.place)
-    for topic, subject in news:
-        _tell(topic, subject)
+            made(news)
     _reading.began = began

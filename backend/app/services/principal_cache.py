@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
+from app.core import signing_keys
 from app.core.clock import utc_now
 from app.core.metrics import PRINCIPALS_KEPT
 from app.core.security import AccessClaims
@@ -24,7 +25,7 @@ class Kept:
 
     principal: Principal
     expires_at: datetime
-    """Of the token."""
+    """Of the token, or of the key that signed it."""
     profile: bytes | None = None
     """What the account's profile answers, once that has been asked for."""
 
@@ -50,7 +51,8 @@ def keep(access_token: bytes, claims: AccessClaims, principal: Principal, *, rea
     if feed.moved() != read_at:
         return
     key = sha256(access_token).digest()
-    _entries[key] = Kept(principal, claims.expires_at)
+    key_ends = signing_keys.verifies_until(claims.kid)  # when the ring turns, all this is forgotten
+    _entries[key] = Kept(principal, min(claims.expires_at, key_ends or claims.expires_at))
     for subject in (principal.id, principal.session_id):
         _of.setdefault(str(subject), set()).add(key)
     while len(_entries) > MOST:
