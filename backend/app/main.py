@@ -15,7 +15,7 @@ from app.api.middleware import Edge
 from app.api.v2.api import api_router as api_router_v2
 from app.core import background, db, logging, redis, secret_check, security
 from app.core.config import Environment, settings
-from app.services import health, limits
+from app.services import feed, health, limits
 
 
 @asynccontextmanager
@@ -27,10 +27,12 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     health.draining(False)
     limits.start()
     streams.start()
-    comparing = asyncio.create_task(secret_check.watch())
+    beside = [asyncio.create_task(secret_check.watch()), asyncio.create_task(feed.follow())]
     yield
     health.draining(True)
-    comparing.cancel()
+    for task in beside:
+        task.cancel()
+    await asyncio.wait(beside, timeout=2)  # they give their connections back before these are closed
     await limits.stop()
     await background.finish()
     await redis.close()

@@ -16,10 +16,11 @@ from app.core.email import preferred_language
 from app.core.errors import AppError, InvalidAccessToken, NotAuthenticated, PermissionDenied
 from app.core.permissions import Permission
 from app.crud import user as users
+from app.crud.change import take_made
 from app.models.user import User
 from app.schemas.pages import DEFAULT, MOST, Window
 from app.schemas.principal import Principal
-from app.services import access
+from app.services import access, feed
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -48,8 +49,12 @@ async def transaction() -> AsyncIterator[AsyncSession]:
 
 
 async def commit(db: AsyncSession) -> None:
-    """Commit, then start what waited for it."""
-    await db.commit()
+    """Commit, forget what is old now, then start what waited for it."""
+    made = take_made(db)
+    try:
+        await db.commit()
+    finally:  # a commit that nobody heard of may have happened
+        feed.made(made)
     for action in take_on_commit(db):
         background.start(action())
 

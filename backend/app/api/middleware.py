@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api import cors, limits
+from app.api import cors, limits, shortcut
 from app.api.client import client_address, host_is_known
 from app.api.problems import problem
 from app.api.recording import record
@@ -78,7 +78,7 @@ class Edge:
             if seen.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
                 raise BadRequest("Transfer-Encoding may be chunked, and nothing else")
             await self.app(scope, exchange.receive, exchange.send)
-        else:
+        elif not await shortcut.answered(scope, seen.get(b"authorization", b""), exchange.send):
             await self.app(scope, exchange.raw_receive, exchange.send)
 
 

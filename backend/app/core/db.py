@@ -119,6 +119,14 @@ def _relaxed(_process: int) -> tuple[AsyncEngine, AsyncEngine]:
     return engine, engine.execution_options(**single)
 
 
+@lru_cache(maxsize=1)
+def _aside(_process: int) -> AsyncEngine:
+    """The engine of `aside`."""
+    engine = build_engine(settings.database_url, pool_size=1)
+    single = {"read_only": True} if is_sqlite(engine) else {"isolation_level": "AUTOCOMMIT"}
+    return engine.execution_options(**single)
+
+
 def engine() -> AsyncEngine:
     """This process's engine. A forked process gets its own."""
     return _engines(os.getpid())[0]
@@ -131,6 +139,9 @@ async def dispose() -> None:
     if _relaxed.cache_info().currsize:
         await _relaxed(os.getpid())[0].dispose()
         _relaxed.cache_clear()
+    if _aside.cache_info().currsize:
+        await _aside(os.getpid()).dispose()
+        _aside.cache_clear()
 
 
 # --- sessions -------------------------------------------------------------------------------------------------------
@@ -157,6 +168,13 @@ async def relaxed_session(*, single: bool = False) -> AsyncIterator[AsyncSession
 async def reading() -> AsyncIterator[AsyncConnection]:
     """A connection for one statement that only reads: PostgreSQL is asked without BEGIN and COMMIT around it."""
     async with _engines(os.getpid())[2].connect() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def aside() -> AsyncIterator[AsyncConnection]:
+    """The one connection for single statements that read and may not wait until the pool has one to spare."""
+    async with _aside(os.getpid()).connect() as connection:
         yield connection
 
 

@@ -98,6 +98,8 @@ class AccessClaims:
     user_id: UUID
     session_id: UUID
     expires_at: datetime
+    kid: str
+    """The key that signed it."""
 
 
 def issue_access_token(user_id: UUID, session_id: UUID, *, until: datetime) -> tuple[str, int]:
@@ -135,19 +137,18 @@ def read_access_token(token: str, *, even_expired: bool = False) -> AccessClaims
         if len(_verified) >= MAX_VERIFIED:
             _verified.pop(next(iter(_verified)))
         _verified[digest] = known
-    kid, claims = known
-    _key_named(kid)
-    if claims.expires_at <= utc_now() and not even_expired:
+    _key_named(known.kid)
+    if known.expires_at <= utc_now() and not even_expired:
         raise InvalidAccessToken("The access token has expired.")
-    return claims
+    return known
 
 
-_verified: dict[bytes, tuple[str, AccessClaims]] = {}
-"""Tokens whose signature was checked, by digest, with the key's name: a signature stays right; that the key still
+_verified: dict[bytes, AccessClaims] = {}
+"""Tokens whose signature was checked, by digest: a signature stays right; that the key still
 verifies and that the token has not expired is looked at on each use."""
 
 
-def _verify_token(token: str) -> tuple[str, AccessClaims]:
+def _verify_token(token: str) -> AccessClaims:
     try:
         with _quietly():
             read = jwt.decode(token, _key_of, algorithms=[ALGORITHM])
@@ -156,8 +157,8 @@ def _verify_token(token: str) -> tuple[str, AccessClaims]:
         said = read.claims
         if said["iss"] != settings.public_url or said["aud"] != settings.public_url:
             raise InvalidAccessToken
-        claims = AccessClaims(UUID(said["sub"]), UUID(said["sid"]), datetime.fromtimestamp(said["exp"], UTC))
-        return str(read.header["kid"]), claims
+        until = datetime.fromtimestamp(said["exp"], UTC)
+        return AccessClaims(UUID(said["sub"]), UUID(said["sid"]), until, str(read.header["kid"]))
     except (JoseError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidAccessToken from error
 

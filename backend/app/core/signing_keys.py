@@ -70,6 +70,11 @@ def verifying(kid: str) -> OKPKey:
     raise KeyError(kid)
 
 
+def verifies_until(kid: str) -> datetime | None:
+    """When our key of that name, which has signed, ends; None while it may sign."""
+    return next((until for number, until in _ring.retired.items() if key_of(number)[0] == kid), None)
+
+
 def is_to_come(kid: str) -> bool:
     """Whether the name is of a number after those that this process knows of: the ring has turned elsewhere."""
     following = range(_ring.number + 2, _ring.number + 2 + AHEAD)

@@ -6,22 +6,29 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlmodel import col, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import col, insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
-from app.core.sql import is_sqlite, transaction_id
+from app.core.sql import transaction_id
 from app.crud import purging
 from app.models.change import Change
 
 USER, SESSION, SIGNING = "user", "session", "signing"
+_MADE = "changes_made"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a reader of the feed stands: the last id on SQLite, the oldest transaction still open on PostgreSQL."""
+    """How far a reader of the feed has read: every row with an id up to there on SQLite; what a snapshot could see on
+    PostgreSQL, which is every transaction below `at` but those that were still open."""
 
     at: int = 0
+    open: tuple[int, ...] = ()
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
 
 
 async def record(db: AsyncSession, topic: str, subject: UUID | str) -> None:
@@ -29,23 +36,54 @@ async def record(db: AsyncSession, topic: str, subject: UUID | str) -> None:
 
 
 async def record_all(db: AsyncSession, topic: str, subjects: Sequence[UUID | str]) -> None:
+    """Say that what is known of these is old. Who owns the transaction takes them with `take_made` at its end."""
     now, xid = utc_now(), transaction_id()
-    rows = [{"topic": topic, "subject": str(subject), "xid": xid, "created_at": now} for subject in subjects]
+    named = [(topic, str(subject)) for subject in subjects]
+    rows = [{"topic": topic, "subject": subject, "xid": xid, "created_at": now} for topic, subject in named]
     await db.exec(insert(Change).values(rows))
+    db.info.setdefault(_MADE, []).extend(named)
 
 
-async def since(db: AsyncSession, place: Place) -> tuple[list[Change], Place]:
-    """The rows committed since `place`, and the next place. On PostgreSQL a row may come twice, and none is missed.
+def take_made(db: AsyncSession) -> list[tuple[str, str]]:
+    """Topic and subject of what this transaction recorded."""
+    made: list[tuple[str, str]] = db.info.pop(_MADE, [])
+    return made
 
-    Ids are given out before the commit, so a reader that goes by `id >` steps over rows that commit late. What a
-    snapshot could not see was written by a transaction not older than the oldest one open then.
-    """
-    if is_sqlite(db):
-        rows = (await db.exec(select(Change).where(col(Change.id) > place.at).order_by(col(Change.id)))).all()
-        return list(rows), Place(rows[-1].id or 0) if rows else place
-    oldest_open = (await db.exec(text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))).scalar_one()  # type: ignore[call-overload]  # text() is outside SQLModel's overloads
-    statement = select(Change).where(col(Change.xid) >= place.at).order_by(col(Change.id))
-    return list((await db.exec(statement)).all()), Place(oldest_open)
+
+# --- reading --------------------------------------------------------------------------------------------------------
+# Ids are given out before the commit, so a reader that goes by `id >` steps over rows that commit late. On PostgreSQL a
+# row is new if the snapshot of the last read could not see it: its transaction began after that, or was open then.
+
+_NEW_POSTGRESQL = text("""
+    SELECT pg_current_snapshot()::text AS seen, NULL AS topic, NULL AS subject
+    UNION ALL SELECT NULL, topic, subject FROM changes WHERE xid >= :at
+    UNION ALL SELECT NULL, topic, subject FROM changes WHERE xid = ANY (CAST(:open AS bigint[]))
+""")
+_NEW_SQLITE = text("SELECT id, topic, subject FROM changes WHERE id > :at ORDER BY id")
+_LAST_SQLITE = text("SELECT coalesce(max(id), 0) FROM changes")
+
+
+async def here(connection: AsyncConnection) -> Place:
+    """The place of a reader that begins now: nothing that stands in the feed is new to it."""
+    if connection.dialect.name == "sqlite":
+        return Place((await connection.execute(_LAST_SQLITE)).scalar_one())
+    return _place((await connection.execute(text("SELECT pg_current_snapshot()::text"))).scalar_one())
+
+
+async def since(connection: AsyncConnection, place: Place) -> tuple[list[tuple[str, str]], Place]:
+    """Topic and subject of the rows that were committed since `place`, each once, and the next place."""
+    if connection.dialect.name == "sqlite":
+        found = (await connection.execute(_NEW_SQLITE, {"at": place.at})).all()
+        return [(topic, subject) for _, topic, subject in found], Place(found[-1][0]) if found else place
+    bound = {"at": place.at, "open": list(place.open)}
+    (seen, _, _), *found = (await connection.execute(_NEW_POSTGRESQL, bound)).all()
+    return [(topic, subject) for _, topic, subject in found], _place(seen)
+
+
+def _place(snapshot: str) -> Place:
+    """From `xmin:xmax:xip,…`. Source: PostgreSQL, section 9.27.5, "Transaction ID and Snapshot Information"."""
+    _, at, still_open = snapshot.split(":")
+    return Place(int(at), tuple(int(one) for one in still_open.split(",") if one))
 
 
 async def purge(db: AsyncSession, *, before: datetime) -> int:

@@ -69,6 +69,9 @@ class Stack:
         for name in self.roles:
             self.start(name)
 
+    def process(self, name: str) -> subprocess.Popen[bytes]:
+        return self._running[name]
+
     def kill(self, name: str) -> None:
         """`kill -9` of the process and of all that it started, and start it again."""
         process = self._running[name]

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.core.db import engine, new_session
+from app.core.db import aside, engine, new_session
 from app.core.sql import is_sqlite
 from app.crud import change
 from app.crud.change import Place
@@ -15,9 +15,10 @@ pytestmark = pytest.mark.usefixtures("clean")
 
 
 async def read(place: Place) -> tuple[set[str], Place]:
-    async with new_session(read_only=True) as db:
-        rows, place = await change.since(db, place)
-    return {row.subject for row in rows}, place
+    async with aside() as connection:
+        rows, place = await change.since(connection, place)
+    assert len(rows) == len(set(rows)), "each row comes once"
+    return {subject for _, subject in rows}, place
 
 
 async def test_a_row_that_commits_late_is_not_missed() -> None:
@@ -33,8 +34,9 @@ async def test_a_row_that_commits_late_is_not_missed() -> None:
         seen, place = await read(place)
         assert early in seen
         await first.commit()
-    again, _ = await read(place)
+    again, place = await read(place)
     assert late in seen | again
+    assert (await read(place))[0] == set()
 
 
 async def test_no_row_is_missed_by_a_reader_beside_many_writers() -> None:
@@ -58,6 +60,7 @@ async def test_no_row_is_missed_by_a_reader_beside_many_writers() -> None:
         while True:
             last = done.is_set()
             new, place = await read(place)
+            assert not seen & new, "each row comes once"
             seen |= new
             if last:
                 return seen

@@ -1,0 +1,101 @@
+"""Reading the feed of changes, in one place a process: whoever keeps something that a row names forgets it.
+
+What is kept may be used only while `is_fresh()`: the last read that succeeded began less than a second ago, so that no
+answer is older than that, whatever has happened to Redis, to the network or to this process.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from app.core import db
+from app.core.db_errors import is_unavailable
+from app.crud import change
+from app.crud.change import Place
+
+EVERY = 0.25  # seconds from the beginning of one read to that of the next
+BOUND = 1.0  # seconds
+PATIENCE = 0.9  # seconds for one read
+NEVER = float("-inf")
+
+Forget = Callable[[str | None], None]
+"""Told the subject of a change, or None: whatever it keeps may be old."""
+
+log = structlog.get_logger()
+_keepers: dict[str, list[Forget]] = {}
+
+
+class _Reading:
+    """How far this process has read."""
+
+    __slots__ = ("began", "moved", "place")
+
+    def __init__(self) -> None:
+        self.began = NEVER
+        """When the last read that succeeded began, by the monotonic clock."""
+        self.moved = 0
+        """How often something was forgotten."""
+        self.place: Place | None = None
+
+
+_reading = _Reading()
+
+
+def keeps(topic: str, forget: Forget) -> None:
+    """Have `forget` told of each change of `topic`."""
+    _keepers.setdefault(topic, []).append(forget)
+
+
+def is_fresh() -> bool:
+    """Whether nothing that is kept is older than a second."""
+    return time.monotonic() - _reading.began < BOUND
+
+
+def moved() -> int:
+    """A number that changes whenever something is forgotten. What was read before it changed is not to be kept."""
+    return _reading.moved
+
+
+def made(changes: Iterable[tuple[str, str]]) -> None:
+    """Apply what this process has just committed itself: it need not wait for the feed to tell."""
+    for topic, subject in changes:
+        _tell(topic, subject)
+
+
+def _tell(topic: str, subject: str | None) -> None:
+    _reading.moved += 1
+    for forget in _keepers.get(topic, ()):
+        forget(subject)
+
+
+async def follow() -> None:
+    """Read the feed until cancelled. A read that fails is tried again; meanwhile nothing is fresh for long."""
+    failing = False
+    while True:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await read()
+        except Exception as error:  # the database may be away: the requests ask it themselves until it is back
+            if not failing:
+                log.warning("feed_unread", error=type(error).__name__, exc_info=not is_unavailable(error))
+            failing = True
+        else:
+            failing = False
+        await asyncio.sleep(max(EVERY / 5, began + EVERY - time.monotonic()))
+
+
+async def read() -> None:
+    """Read what is new. After a pause in which rows may have been purged, all that is kept is forgotten instead."""
+    began = time.monotonic()
+    async with db.aside() as connection:
+        if _reading.place is None or not is_fresh():
+            _reading.place = await change.here(connection)
+            for topic in _keepers:
+                _tell(topic, None)
+        else:
+            news, _reading.place = await change.since(connection, _reading.place)
+            made(news)
+    _reading.began = began

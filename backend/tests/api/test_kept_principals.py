@@ -1,0 +1,240 @@
+"""Who is behind a token is kept in the process: asked of nobody, less than a second old, gone with what ends it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+from httpx2 import AsyncClient, Response
+from sqlalchemy import event
+from structlog.testing import capture_logs
+
+from app.api import shortcut
+from app.core import security
+from app.core.db import engine, new_session
+from app.core.metrics import REQUEST_COUNT
+from app.crud import change
+from app.crud import principal as rows
+from app.services import feed, key_ring, principal_cache, sessions, user_cache
+from tests.fixtures import Clock
+from tests.flows import V1, Account, signed_in
+from tests.staff import id_of
+from tests.waiting import eventually
+
+USUALLY = {"params": {"the": "usual way"}}
+"""A query, which the short way does not take."""
+OF_THIS_ANSWER = frozenset({"x-request-id", "ratelimit", "date"})
+
+
+async def warm(account: Account) -> None:
+    """Have the account be kept."""
+
+    async def is_kept() -> bool:
+        assert (await account.me()).status_code == 200
+        return kept(account) is not None
+
+    await eventually(is_kept)
+
+
+def kept(account: Account) -> principal_cache.Kept | None:
+    return principal_cache.find(account.pair["access_token"].encode())
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What reaches the database for requests; the feed has a connection of its own."""
+    found: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        found.append(statement)
+
+    event.listen(engine().sync_engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(engine().sync_engine, "before_cursor_execute", note)
+
+
+def comparable(answer: Response) -> tuple[int, bytes, list[tuple[str, str]]]:
+    headers = sorted((name, value) for name, value in answer.headers.items() if name not in OF_THIS_ANSWER)
+    return answer.status_code, answer.content, headers
+
+
+async def test_the_short_way_answers_what_the_usual_one_does(client: AsyncClient) -> None:
+    account = await signed_in(client)
+    await client.put(f"{V1}/users/me", headers=account.bearer, json={"full_name": 'Ada "Ünïcode" \u2028 Lovelace'})
+    await warm(account)
+    for more in ({}, {"Origin": "http://localhost:3000"}, {"X-Request-ID": "mine"}, {"Accept": "text/html"}):
+        sent = {**account.bearer, **more}
+        usual = await client.get(f"{V1}/users/me", headers=sent, **USUALLY)
+        with statements() as asked:
+            short = await client.get(f"{V1}/users/me", headers=sent)
+        assert asked == []
+        assert comparable(short) == comparable(usual)
+        assert usual.status_code == 200
+
+
+@pytest.mark.parametrize("way", ["short", "usual"])
+async def test_either_way_is_counted_and_logged_alike(client: AsyncClient, way: str) -> None:
+    account = await signed_in(client)
+    await warm(account)
+    counter = REQUEST_COUNT.labels(method="GET", endpoint=shortcut.PATH)
+    before = counter._value.get()
+    with capture_logs() as logs:
+        await client.get(f"{V1}/users/me", headers=account.bearer, **(USUALLY if way == "usual" else {}))
+    assert counter._value.get() == before + 1
+    [line] = [line for line in logs if line["event"] == "request_finished"]
+    assert {**line, "duration_ms": 0} == {
+        "event": "request_finished", "log_level": "info", "method": "GET", "route": shortcut.PATH, "status": 200,
+        "duration_ms": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("HEAD", {}, 405),
+        ("POST", {}, 405),
+        ("GET", {"Authorization": "Basic abc"}, 401),
+        ("GET", {"Authorization": "Bearer"}, 401),
+        ("GET", {"Authorization": "Bearer nothing"}, 401),
+        ("GET", {"Host": "evil.example"}, 400),
+        ("GET", {"Content-Length": "0"}, 200),
+        ("GET", {"Authorization": "bearer {token}"}, 200),
+        ("GET", {"Authorization": "Bearer {token} "}, 200),
+    ],
+    ids=str,
+)
+async def test_what_is_unusual_goes_the_usual_way(
+    client: AsyncClient, method: str, headers: dict[str, str], status: int
+) -> None:
+    account = await signed_in(client)
+    await warm(account)
+    sent = {name: value.format(token=account.pair["access_token"]) for name, value in headers.items()}
+    answers = [
+        await client.request(method, f"{V1}/users/me", headers={**account.bearer, **sent}, **more)
+        for more in ({}, USUALLY)
+    ]
+    assert [answer.status_code for answer in answers] == [status, status]
+
+
+async def test_every_route_of_a_kept_caller_knows_them_without_asking(client: AsyncClient) -> None:
+    account = await signed_in(client)
+    await warm(account)
+    with statements() as asked:
+        assert (await client.get(f"{V1}/tasks", headers=account.bearer)).status_code == 200
+    assert not [statement for statement in asked if "user_sessions" in statement]
+
+
+# --- what ends it ---------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_process_changes_itself_it_applies_first(client: AsyncClient) -> None:
+    account = await signed_in(client)
+    for name in ("Ada", "Grace", "Barbara"):
+        await warm(account)
+        await client.put(f"{V1}/users/me", headers=account.bearer, json={"full_name": name})
+        assert (await account.me()).json()["full_name"] == name
+    await warm(account)
+    assert (await account.logout()).status_code == 204
+    assert (await account.me()).status_code == 401
+
+
+async def test_what_another_process_changes_is_seen(client: AsyncClient) -> None:
+    """Through the services, whose commit is not this application's."""
+    for end in ("session", "profile"):
+        account = await signed_in(client)
+        await warm(account)
+        found = kept(account)
+        assert found is not None
+        async with new_session() as db:
+            if end == "session":
+                assert await sessions.end(db, found.principal.id, found.principal.session_id, reason="test")
+            else:
+                await user_cache.changed(db, found.principal.id)
+            await db.commit()
+
+        def is_gone(account: Account = account) -> bool:
+            return kept(account) is None
+
+        await eventually(is_gone)
+        assert (await account.me()).status_code == (401 if end == "session" else 200)
+
+
+async def test_nothing_is_served_from_memory_when_the_feed_stands_still(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = await signed_in(client)
+    await warm(account)
+    now = feed.time.monotonic
+
+    class Later:
+        """A second after the last read began, and nothing has been read since."""
+
+        @staticmethod
+        def monotonic() -> float:
+            return now() + feed.BOUND
+
+    with monkeypatch.context() as patched:
+        patched.setattr(feed, "time", Later)
+        assert kept(account) is None
+        with statements() as asked:
+            assert (await account.me()).status_code == 200
+        assert asked
+
+
+async def test_after_a_pause_everything_is_forgotten(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the feed said meanwhile may have been purged."""
+    account = await signed_in(client)
+    await warm(account)
+    monkeypatch.setattr(feed._reading, "began", feed.NEVER)
+    await feed.read()
+    assert feed.is_fresh()
+    assert kept(account) is None
+
+
+async def test_an_entry_dies_with_its_token(client: AsyncClient, clock: Clock) -> None:
+    account = await signed_in(client)
+    await warm(account)
+    clock.advance(security.ACCESS_TOKEN_LIFE)
+    assert kept(account) is None
+    assert (await account.me()).status_code == 401
+
+
+async def test_an_entry_dies_with_a_turn_of_the_keys(client: AsyncClient) -> None:
+    account = await signed_in(client)
+    await warm(account)
+    async with new_session() as db:
+        await key_ring.rotate(db, at_once=True)
+        await db.commit()
+    await eventually(lambda: kept(account) is None)
+    assert (await account.me()).status_code == 200
+
+
+async def test_what_was_read_before_a_change_was_heard_of_is_not_kept(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = await signed_in(client)
+    user_id, load = await id_of(account), rows.load
+
+    async def load_slowly(session_id: UUID) -> Any:
+        found = await load(session_id)
+        feed.made([(change.USER, str(user_id))])  # the feed is read before the answer of the statement is
+        return found
+
+    principal_cache._forget_all(None)
+    monkeypatch.setattr(rows, "load", load_slowly)
+    assert (await account.me()).status_code == 200
+    assert kept(account) is None
+
+
+async def test_no_more_than_so_many_are_kept(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    principal_cache._forget_all(None)
+    monkeypatch.setattr(principal_cache, "MOST", 2)
+    accounts = [await signed_in(client) for _ in range(3)]
+    for account in (accounts[0], accounts[1], accounts[0], accounts[2]):
+        assert (await account.me()).status_code == 200
+    await eventually(feed.is_fresh)
+    assert [kept(account) is not None for account in accounts] == [True, False, True]
+    assert len(principal_cache._of) == 4, "an account and a session each"
