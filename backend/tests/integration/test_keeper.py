@@ -16,6 +16,7 @@ from tests.services import BACKEND
 from tests.waiting import eventually
 
 __all__ = ["operator", "own"]
+pytestmark = pytest.mark.any_database
 KEEPER = """
 import os, signal, sys, time
 from app.cli.keeper import keep
