@@ -1,7 +1,8 @@
 """`GET /users/me` of one process against a bare FastAPI endpoint with the same response model, interleaved, as a ratio.
 
-Ours runs on PostgreSQL and Redis: a session of its own on each connection, every revocation correct at once; requests
-that wait at the same moment share a statement; request ids, security headers, metrics and the access log are on.
+Ours runs on PostgreSQL and Redis: a session of its own on each connection, no revocation later than a second; limits,
+request ids, security headers, metrics and the access log are on. The tokens are known to the process: what one that
+it has not met costs is not shown here.
 """
 
 import json
@@ -16,7 +17,7 @@ from bench.stack import machine, post, stack, wait_for
 from tests.processes import free_port
 
 CONNECTIONS, SECONDS, ROUNDS = 32, float(os.environ.get("BENCH_SECONDS", "5")), 3
-GOAL = 0.2
+GOAL = 0.7
 ACCOUNT = {"email": "ada@example.com", "password": "plum-otter-42-lantern"}
 
 
