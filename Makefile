@@ -8,7 +8,8 @@ SHELL := /bin/sh
 
 BIN := .venv/bin
 COVERAGE_FLOOR ?= 95
-N ?= $(if $(T),0,2)
+# Processes that run tests: three on two cores, since a test waits for other processes a third of its time.
+N ?= $(if $(T),0,3)
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile

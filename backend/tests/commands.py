@@ -1,4 +1,7 @@
-"""`neoforge …` in a process of its own: a fork of one that has imported the libraries, and nothing of ours."""
+"""`neoforge …` in a process of its own: a fork of one that has imported the libraries, and nothing of ours.
+
+Not for the API, workers and schedulers, which say to some libraries what to do before they import them.
+"""
 
 import atexit
 import json

@@ -137,7 +137,7 @@ async def healthy(client: AsyncClient) -> bool:
 @pytest.mark.stack("server")
 async def test_each_question_walks_an_index() -> None:
     async with new_session() as db:
-        await fill(db, 10_000)
+        await fill(db, 10_000, ended=10_000)
         now = (await db.exec(select(db_now()))).one()
         for question, index in (
             (task_waiting.first_due("default"), "ix_background_tasks_due"),
@@ -154,7 +154,7 @@ async def test_each_question_walks_an_index() -> None:
 
 async def test_a_long_backlog_is_counted_to_ten_thousand() -> None:
     async with new_session() as db:
-        await fill(db, 12_000)
+        await fill(db, 10_500)
         found = await task_waiting.measure(db, ["default", "empty"])
     oldest, number = found["default"]
     assert number == 10_000
@@ -162,16 +162,16 @@ async def test_a_long_backlog_is_counted_to_ten_thousand() -> None:
     assert found["empty"] == (0, 0)
 
 
-async def fill(db: AsyncSession, number: int) -> None:
-    """So many that wait, and as many that ended an hour ago."""
+async def fill(db: AsyncSession, waiting: int, ended: int = 0) -> None:
+    """So many that wait, and so many that ended an hour ago."""
     ways = (
-        {"status": TaskStatus.pending, "run_at": ago(minutes=1)},
-        {"status": TaskStatus.succeeded, "run_at": ago(days=1), "completed_at": ago(hours=1)},
+        (waiting, {"status": TaskStatus.pending, "run_at": ago(minutes=1)}),
+        (ended, {"status": TaskStatus.succeeded, "run_at": ago(days=1), "completed_at": ago(hours=1)}),
     )
     made = [
         BackgroundTask(task_type=TaskType.sweep, priority=i % 10, **way).model_dump()
+        for number, way in ways
         for i in range(number)
-        for way in ways
     ]
     for row in made:
         row.setdefault("completed_at", None)

@@ -28,7 +28,7 @@ AT_ONCE = 50
 
 async def test_of_fifty_refreshes_at_once_all_get_the_one_successor(client: AsyncClient) -> None:
     account = await signed_in(client)
-    wanted = rounds(200, 10)
+    wanted = rounds(200, 4)
     for _ in range(wanted):
         answers = await asyncio.gather(*(account.refresh() for _ in range(AT_ONCE)))
         assert Counter(answer.status_code for answer in answers) == {200: AT_ONCE}
@@ -129,7 +129,7 @@ async def assert_nothing_is_usable(race: Race, answers: list[Response]) -> None:
 async def test_a_refresh_that_races_an_end_leaves_nothing_alive(admin: Account, end) -> None:
     told: Counter[int] = Counter()
     chance = random.Random(7)
-    for _ in range(rounds(200, 10)):
+    for _ in range(rounds(200, 5)):
         race = await Race.begin(admin)
         work = [race.raced.refresh, race.raced.refresh, race.raced.refresh, lambda race=race: end(race)]
         order = chance.sample(range(4), 4)
@@ -152,7 +152,7 @@ async def test_who_refreshes_on_and_on_is_out_with_the_end(admin: Account, end) 
             answers.append(await account.refresh(answers[-1].json()["refresh_token"]))
         return answers
 
-    for _ in range(rounds(200, 10)):
+    for _ in range(rounds(200, 5)):
         race = await Race.begin(admin)
         answers, ended = await asyncio.gather(refresh_on(race.raced), end(race))
         assert ended.is_success

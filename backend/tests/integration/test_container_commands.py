@@ -136,6 +136,7 @@ def test_one_test_in_the_test_container(container) -> None:
     assert "1 passed" in container("api_test").run("pytest", "tests/api/test_auth.py::test_login")
 
 
+@pytest.mark.any_database
 def test_coverage_as_a_page_in_the_test_container(container) -> None:
     tests = container("api_test")
     told = tests.run("pytest", "--cov", "--cov-report=html", "tests/unit/test_leaks.py")
@@ -143,6 +144,7 @@ def test_coverage_as_a_page_in_the_test_container(container) -> None:
     assert (tests.workdir / "htmlcov" / "index.html").is_file()
 
 
+@pytest.mark.any_database
 def test_the_integration_tests_are_found_in_the_test_container(container) -> None:
     told = container("api_test").run("pytest", "tests/integration/", "--collect-only", "-q")
     assert "test_main_job.py::test_register_verify_log_in_change_refresh_log_out" in told

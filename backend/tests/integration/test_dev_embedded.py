@@ -27,6 +27,12 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.timeout(240), pytest.mark.any_database, pytest.mark.any_server]
 
 
+@pytest.fixture(autouse=True)
+def _unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under coverage each of its processes starts half as slow again; test_dev_parts has the same lines measured."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture
 async def dev(tmp_path: Path) -> AsyncIterator[Dev]:
     running = Dev(tmp_path)
