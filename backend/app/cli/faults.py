@@ -37,6 +37,7 @@ def reads(*variables: str) -> str:
 def run(command: click.Command) -> NoReturn:
     """Run `command` on this process's arguments and exit. That the reader of our output has gone, click sees to."""
     try:
+        _refuse_what_is_no_text(sys.argv[1:])
         code = command.main(prog_name="neoforge", standalone_mode=False)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "neoforge"
@@ -51,6 +52,13 @@ def run(command: click.Command) -> NoReturn:
             raise
         _fail(told, FAILED)
     sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _refuse_what_is_no_text(arguments: list[str]) -> None:
+    """Bytes that are no UTF-8 come as lone surrogates, which no database and no log takes."""
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
+            raise click.UsageError(f"the argument {ascii(argument)} is not UTF-8.")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -223,6 +223,7 @@ async def test_a_queue_is_paused_once_and_resumed_once(operator: Operator) -> No
         (["resume", "nowhere"], "default"),
         (["list", "--status", "lost"], "failed"),
         (["list", "--limit", "0"], "--limit"),
+        (["list", "--type", "\udcff"], "not UTF-8"),
         (["show", "no-id"], "--help"),
         (["cancel"], "--help"),
         (["purge", "--yes"], "--older-than"),
