@@ -1,24 +1,30 @@
-"""A load generator in one process: so many connections, each with one request under way, for so many seconds.
+"""A load generator in one process: so many connections, each with one request under way.
 
-python -m bench.load PORT PATH CONNECTIONS SECONDS [TOKEN …]   prints requests/s, p50 and p99 in ms, failures
+python -m bench.load PORT PATH CONNECTIONS SECONDS   prints requests/s, p50 and p99 in ms, failures
 
-Each connection has one of the tokens, in turn.
+Access tokens come on standard input, a line each. Each request draws one by Zipf's law, the first the likeliest; with
+SECONDS 0 each of them is used once, in turn, and then it ends.
 """
 
 import asyncio
+import itertools
 import json
+import random
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import uvloop
 
+DRAWS = 100_000
+
 
 class Connection(asyncio.Protocol):
-    """Sends the request again as soon as the answer is complete."""
+    """Sends the next request as soon as the answer is complete."""
 
-    def __init__(self, request: bytes, until: float, spent: list[float]) -> None:
-        self.request, self.until, self.spent = request, until, spent
+    def __init__(self, requests: Iterator[bytes], until: float, spent: list[float]) -> None:
+        self.requests, self.until, self.spent = requests, until, spent
         self.failures, self.buffer, self.sent = 0, b"", 0.0
         self.closed = asyncio.get_running_loop().create_future()
 
@@ -27,8 +33,12 @@ class Connection(asyncio.Protocol):
         self.send()
 
     def send(self) -> None:
+        request = next(self.requests, None)
+        if request is None:
+            self.transport.close()
+            return
         self.sent = time.perf_counter()
-        self.transport.write(self.request)
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -53,21 +63,31 @@ class Connection(asyncio.Protocol):
             self.closed.set_result(None)
 
 
-def request_for(port: int, path: str, token: str) -> bytes:
+def request_for(port: int, path: str, token: str = "") -> bytes:
     bearer = [f"Authorization: Bearer {token}"] if token else []
     return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *bearer, "", ""]).encode()
 
 
-async def load(port: int, path: str, connections: int, seconds: float, tokens: list[str]) -> dict[str, float]:
-    loop, began = asyncio.get_running_loop(), time.perf_counter()
-    spent: list[float] = []
-    made = []
-    for number in range(connections):
-        request = request_for(port, path, tokens[number % len(tokens)] if tokens else "")
-        made.append(
-            await loop.create_connection(partial(Connection, request, began + seconds, spent), "127.0.0.1", port)
-        )
-    async with asyncio.timeout(seconds + 30):
+def requests_for(port: int, path: str, tokens: Sequence[str], *, once: bool) -> Iterator[bytes]:
+    if not tokens:
+        return itertools.repeat(request_for(port, path))
+    requests = [request_for(port, path, token) for token in tokens]
+    if once:
+        return iter(requests)
+    weights = [1 / rank for rank in range(1, len(requests) + 1)]
+    return itertools.cycle(random.Random(1).choices(requests, weights, k=DRAWS))
+
+
+async def load(port: int, path: str, connections: int, seconds: float, tokens: Sequence[str]) -> dict[str, float]:
+    loop, spent = asyncio.get_running_loop(), list[float]()
+    requests = requests_for(port, path, tokens, once=not seconds)
+    began = time.perf_counter()
+    until = began + seconds if seconds else float("inf")
+    made = [
+        await loop.create_connection(partial(Connection, requests, until, spent), "127.0.0.1", port)
+        for _ in range(connections)
+    ]
+    async with asyncio.timeout(seconds + 60):
         await asyncio.gather(*(one.closed for _, one in made))
     took = time.perf_counter() - began
     spent.sort()
@@ -80,5 +100,5 @@ async def load(port: int, path: str, connections: int, seconds: float, tokens: l
 
 
 if __name__ == "__main__":
-    port, path, connections, seconds, *tokens = sys.argv[1:]
-    print(json.dumps(uvloop.run(load(int(port), path, int(connections), float(seconds), tokens))))
+    given = sys.stdin.read().split()
+    print(json.dumps(uvloop.run(load(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), given))))
