@@ -57,8 +57,10 @@ def run(command: click.Command) -> NoReturn:
 def _refuse_what_is_no_text(arguments: list[str]) -> None:
     """Bytes that are no UTF-8 come as lone surrogates, which no database and no log takes."""
     for argument in arguments:
-        if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
-            raise click.UsageError(f"the argument {ascii(argument)} is not UTF-8.")
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"the argument {argument!a} is not UTF-8.") from None
 
 
 def _fail(message: str, code: int) -> NoReturn:
