@@ -11,7 +11,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.api.recording import route_template
 from app.core import background
-from app.core.db import new_session, take_on_commit
+from app.core.after_commit import take_on_commit
+from app.core.db import new_session
 from app.core.email import preferred_language
 from app.core.errors import AppError, InvalidAccessToken, NotAuthenticated, PermissionDenied
 from app.core.permissions import Permission

@@ -72,32 +72,9 @@ def serve(workers: int, host: str | None, port: int | None, fd: int | None) -> N
 @click.option("--queues", help="Only these queues of TASK_QUEUES, by comma. Some worker has to serve the others.")
 def worker(concurrency: int | None, queues: str | None) -> None:
     """Run a Celery worker, which carries out the promised tasks."""
-    from app.cli import keeper, lifeline
-    from app.core.metrics_folder import metrics_folder
+    from app.cli import working
 
-    options = [f"--concurrency={concurrency}"] if concurrency else []
-    options += [f"--queues={','.join(_known(queues))}"] if queues is not None else []
-
-    def work() -> None:
-        lifeline.tie_forks()
-        with metrics_folder():
-            from app.worker.celery import run_worker
-
-            run_worker(options)
-
-    keeper.keep(work)
-
-
-def _known(queues: str) -> list[str]:
-    from app.core.config import settings
-
-    names = [name.strip() for name in queues.split(",")]
-    if unknown := [name for name in names if name not in settings.task_queues]:
-        raise click.BadParameter(
-            f"there is no queue {unknown[0]!r}: TASK_QUEUES names {', '.join(settings.task_queues)}.",
-            ctx=click.get_current_context(),
-        )
-    return names
+    working.work(concurrency, queues)
 
 
 @cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *BROKER, *SCHEDULER, *OF_ALL))

@@ -1,7 +1,7 @@
 """The database: one engine a process, sessions, and the few places where SQLite and PostgreSQL differ."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import lru_cache, partial
@@ -206,22 +206,6 @@ def _executed(state: ORMExecuteState) -> None:
 def _ended(session: Session, transaction: Any) -> None:
     if transaction.parent is None:
         session.info.pop("wrote", None)
-
-
-OnCommit = Callable[[], Any]
-
-
-def on_commit(db: AsyncSession, key: str, action: OnCommit) -> None:
-    """Have the owner of the transaction start `action` once it has committed. One action a key; rollback forgets it.
-
-    For what may be lost, such as waking the relay or dropping a cache entry: a promise is a row instead.
-    """
-    db.info.setdefault("on_commit", {})[key] = action
-
-
-def take_on_commit(db: AsyncSession) -> list[OnCommit]:
-    """The actions to start now that the transaction has committed."""
-    return list(db.info.pop("on_commit", {}).values())
 
 
 async def installation_id() -> str:

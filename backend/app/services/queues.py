@@ -7,8 +7,8 @@ from uuid import UUID
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.after_commit import on_commit
 from app.core.config import settings
-from app.core.db import on_commit
 from app.crud import task_queue as rows
 from app.crud.task_queue import Load
 from app.models.audit import Action

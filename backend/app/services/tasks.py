@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core import redis
+from app.core.after_commit import on_commit
 from app.core.config import settings
-from app.core.db import on_commit
 from app.core.errors import NotFound, TaskFinished, TaskNotRetryable
 from app.core.sql import db_now
 from app.crud import task as rows

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core import redis
-from app.core.db import on_commit
+from app.core.after_commit import on_commit
 from app.crud import change
 from app.schemas.users import UserResponse
 

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.db import new_session, take_on_commit
+from app.core.after_commit import take_on_commit
+from app.core.db import new_session
 
 current_task: ContextVar[UUID] = ContextVar("current_task")
 """The id of the `background_tasks` row that is being carried out."""
