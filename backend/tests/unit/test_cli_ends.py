@@ -120,7 +120,10 @@ def test_an_api_that_does_not_start_says_so_last(workers: str, tmp_path: Path) -
 
 def test_a_fault_of_ours_keeps_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['app.cli.schema'] = None\n")
-    ended = neoforge("db", "current", PYTHONPATH=f"{tmp_path}{os.pathsep}{BACKEND}")
+    ended = subprocess.run(
+        [sys.executable, "-m", "app.cli", "db", "current"], cwd=BACKEND, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{BACKEND}"},
+    )  # fmt: skip
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr
 
