@@ -16,7 +16,7 @@ from app.core.db import engine, new_session
 from app.core.metrics import REQUEST_COUNT
 from app.crud import change
 from app.crud import principal as rows
-from app.services import feed, key_ring, principal_cache, sessions, user_cache
+from app.services import feed, principal_cache, sessions, user_cache
 from tests.fixtures import Clock
 from tests.flows import V1, Account, signed_in
 from tests.staff import id_of
@@ -200,16 +200,6 @@ async def test_an_entry_dies_with_its_token(client: AsyncClient, clock: Clock) -
     clock.advance(security.ACCESS_TOKEN_LIFE)
     assert kept(account) is None
     assert (await account.me()).status_code == 401
-
-
-async def test_an_entry_dies_with_a_turn_of_the_keys(client: AsyncClient) -> None:
-    account = await signed_in(client)
-    await warm(account)
-    async with new_session() as db:
-        await key_ring.rotate(db, at_once=True)
-        await db.commit()
-    await eventually(lambda: kept(account) is None)
-    assert (await account.me()).status_code == 200
 
 
 async def test_what_was_read_before_a_change_was_heard_of_is_not_kept(

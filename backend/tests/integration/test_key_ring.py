@@ -17,7 +17,7 @@ from app.core import security, signing_keys
 from app.core.db import new_session
 from app.core.signing_keys import Ring, key_of
 from app.models import AuditEvent, Change, Installation
-from app.services import key_ring
+from app.services import key_ring, principal_cache
 from tests.fixtures import Clock, NewClient
 from tests.flows import V1, Account, problem, signed_in
 from tests.stack import Server
@@ -90,6 +90,22 @@ async def test_a_rotation_signs_nobody_out_and_the_next_key_is_public_before_it_
     assert kid_of(again) == following
     assert (await published(client))[0] == following
     assert set(await published(client)) > {first, following}
+
+
+async def test_who_is_kept_is_asked_for_again_when_the_keys_turn(client: AsyncClient, ring: None) -> None:
+    forget()
+    account = await signed_in(client)
+
+    def kept() -> bool:
+        return principal_cache.find(account.pair["access_token"].encode()) is not None
+
+    async def is_kept() -> bool:
+        return (await account.me()).status_code == 200 and kept()
+
+    await eventually(is_kept)
+    await rotate()
+    await eventually(lambda: not kept())
+    assert (await account.me()).status_code == 200
 
 
 async def test_a_retired_key_verifies_as_long_as_its_tokens_live_and_not_longer(
