@@ -59,6 +59,7 @@ async def test_a_worker_outlives_a_redis_that_is_full(services: Services, tmp_pa
             await client.config_set("maxmemory", "0")
         await asyncio.to_thread(ring)
         await eventually(lambda: heard() >= 2)
+        assert "worker_ended_unasked" not in worker.output(), "its keeper would have started it again"
     finally:
         caller.close()
         worker.stop()
