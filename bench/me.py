@@ -41,9 +41,8 @@ def measure(port: int, path: str, connections: int, seconds: float, tokens: Sequ
 def signed_in(ours: Stack, number: int) -> list[str]:
     """The access tokens of so many accounts."""
     command = [sys.executable, "-m", "bench.live_sessions", str(number)]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**ours.env, "LOG_LEVEL": "WARNING"}, stdout=subprocess.PIPE, text=True, check=True
-    )
+    env = {**ours.env, "PORT": str(ours.port), "LOG_LEVEL": "WARNING"}  # the port is part of what signs the tokens
+    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.split()
 
 
