@@ -17,6 +17,7 @@ from app.models.user_session import UserSession
 from app.schemas.principal import Principal
 
 MOST = 64  # sessions asked for in one statement
+PATIENCE = 4.0  # seconds for one, with the wait for a connection; it reads a few rows by their keys
 
 
 class _Waiting:
@@ -64,7 +65,7 @@ async def _ask(waiting: _Waiting) -> None:
 
 
 async def _load(ids: list[UUID]) -> dict[UUID, Principal]:
-    async with reading() as connection:
+    async with asyncio.timeout(PATIENCE), reading() as connection:
         rows = (await connection.execute(_statement(), {"ids": ids})).all()
     found = (Principal(*row) for row in rows)
     return {one.session_id: one for one in found}
