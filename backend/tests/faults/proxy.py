@@ -219,7 +219,7 @@ class Proxy:
 
     async def _travel(self) -> None:
         if self._manners.delay:
-            await asyncio.sleep(self._manners.delay)
+            await asyncio.sleep(self._manners.delay)  # the delay that a test has asked for
         await self._carries.wait()
 
     def _cuts_at(self, link: Link, piece: bytes) -> bool:

@@ -44,7 +44,7 @@ class Carrier:
                 for _ in range(self.times if message else 0):
                     await self._workers.lpush(*message)
             except RedisError:  # it is away or full: what was being carried is lost
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # the pause of a client that tries again, as long as the test lets it
             else:
                 self.carried += bool(message)
 

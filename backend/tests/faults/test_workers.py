@@ -13,7 +13,6 @@ from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlmodel import col, func, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -26,7 +25,7 @@ from app.models import BackgroundTask, TaskStatus
 from app.services import tasks
 from tests.faults.conftest import Start
 from tests.faults.stack import Role, Stack, rounds
-from tests.faults.tested_tasks import EFFECT, EFFECTS, MAIN, NAP
+from tests.faults.tested_tasks import EFFECT, MAIN, NAP, counted, prepare
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(1800)
@@ -76,8 +75,8 @@ async def test_a_worker_is_killed_on_and_on_and_every_task_has_its_effect_once(s
     stack = await start(ROLES)
     number, kills = rounds(20_000, 1_000), rounds(25, 3)
     async with database(stack) as engine:
-        async with engine.begin() as connection:
-            await connection.execute(text(EFFECTS))
+        async with AsyncSession(engine) as db:
+            await prepare(db)
         await promise(engine, EFFECT, number)
         while stack.kills < kills:
             done = (await states(engine))["succeeded"]
@@ -95,11 +94,9 @@ async def test_a_worker_is_killed_on_and_on_and_every_task_has_its_effect_once(s
             return await states(engine) == {"succeeded": number}
 
         await eventually(all_ended, within=task_run.RUN_LEASE.total_seconds() + AFTER_THE_LAST_LEASE)
-        async with engine.connect() as connection:
-            effects = (await connection.execute(text("SELECT count(*) FROM effects"))).scalar_one()
-            again = (
-                await connection.execute(text("SELECT count(*) FROM background_tasks WHERE attempts > 1"))
-            ).scalar_one()
+        async with AsyncSession(engine) as db:
+            effects = len(await counted(db, "effects"))
+            again = (await db.exec(select(func.count()).where(col(BackgroundTask.attempts) > 1))).one()
     print(
         f"tasks={number} kills={stack.kills} effects={effects} runs anew={again} left after the last kill={left}, "
         f"settled {time.monotonic() - killed:.1f} s later"

@@ -14,6 +14,7 @@ import pytest
 from app.dev.child import Child
 from app.dev.state import State
 from tests.stack import Server
+from tests.terminals import read_to_end
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
@@ -26,7 +27,7 @@ async def test_on_a_terminal_each_line_says_whose_it_is(tmp_path: Path, monkeypa
         command = [sys.executable, "-c", "print('one'); print('two', end='')"]
         child = Child("api", command, state=State(tmp_path), env=dict(os.environ), cwd=tmp_path)
         assert await child.run() == 0
-    lines = _all_that_was_written_to(ours).splitlines()
+    lines = read_to_end(ours).splitlines()
     assert [line.partition("│ ")[2] for line in lines] == ["one", "two"]
     assert all("api" in line.partition("│ ")[0] for line in lines)
 
@@ -62,19 +63,6 @@ async def test_the_processes_of_serve_are_replaced_and_end_with_it(
     await running.ready()
     running.kill()
     await eventually(lambda: not any(_runs(pid) for pid in after))
-
-
-def _all_that_was_written_to(terminal: int) -> str:
-    """A read gives what the kernel has carried over so far; with the other end closed, the last one gives EIO."""
-    written = b""
-    try:
-        while piece := os.read(terminal, 4096):
-            written += piece
-    except OSError:
-        pass
-    finally:
-        os.close(terminal)
-    return written.decode()
 
 
 def _command(process: psutil.Process) -> str:

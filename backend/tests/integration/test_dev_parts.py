@@ -16,6 +16,7 @@ from app.dev.child import Child
 from app.dev.state import State
 from tests.dev import Dev
 from tests.processes import launch
+from tests.terminals import read_to_end
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.any_database, pytest.mark.any_server]
@@ -81,8 +82,7 @@ async def test_a_whole_last_line_is_copied_once(tmp_path: Path, monkeypatch: pyt
         command = [sys.executable, "-c", "print('one')"]
         child = Child("api", command, state=State(tmp_path), env=dict(os.environ), cwd=tmp_path)
         assert await child.run() == 0
-        lines = os.read(ours, 4096).decode().splitlines()
-    os.close(ours)
+    lines = read_to_end(ours).splitlines()
     assert [line.partition("│ ")[2] for line in lines] == ["one"]
 
 

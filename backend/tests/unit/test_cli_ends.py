@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.services import BACKEND
+from tests.terminals import read_to_end
 from tests.unit.test_cli import assert_one_line, neoforge
 
 PASSWORD = "plum-otter-42-lantern"
@@ -27,18 +28,14 @@ def on_a_terminal(answer: str, *arguments: str, **env: str) -> tuple[int, str]:
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=_take_terminal,
     )  # fmt: skip
     os.close(theirs)
-    shown = b""
-    try:
-        while piece := os.read(ours, 4096):
-            shown += piece
-            if answer and shown.rstrip().endswith((b":", b"?")):
-                os.write(ours, answer.encode())
-                answer = ""
-    except OSError:  # Linux says so when the other end has closed
-        pass
-    finally:
-        os.close(ours)
-    return process.wait(60), shown.decode()
+    answers = [answer.encode()] if answer else []
+
+    def reply(shown: bytes) -> None:
+        if answers and shown.rstrip().endswith((b":", b"?")):
+            os.write(ours, answers.pop())
+
+    shown = read_to_end(ours, reply)
+    return process.wait(60), shown
 
 
 def _take_terminal() -> None:
