@@ -55,7 +55,7 @@ async def commit(db: AsyncSession) -> None:
     try:
         await db.commit()
     finally:  # a commit that nobody heard of may have happened
-        feed.made(made)
+        feed.apply(made)
     for action in take_on_commit(db):
         background.start(action())
 

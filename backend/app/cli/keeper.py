@@ -1,6 +1,6 @@
 """Keeping a process: what it does runs in a child, which is started again when it ends without having been told to.
 
-Celery's worker ends when Redis dies at a bad moment, with exit code 0 (seen with Celery and Kombu 5.7.0).
+Celery's worker can end when Redis dies at a bad moment, with exit code 0 (Celery and Kombu 5.7.0).
 """
 
 import os

@@ -15,6 +15,7 @@ from app.core.db import new_session
 from app.core.errors import AppError, NotFound
 from app.core.logging import one_line
 from app.crud import task as rows
+from app.crud.purging import PORTION
 from app.models.background_task import BackgroundTask, TaskStatus
 from app.schemas.base import rfc3339
 from app.schemas.pages import MOST, Window
@@ -22,7 +23,6 @@ from app.services import administration, tasks
 from app.worker.context import transaction
 from app.worker.tracking import shown
 
-AT_ONCE = 1_000  # rows deleted in one transaction
 UNKNOWN = "no task has this id; `neoforge tasks list` prints them"
 Chore = Callable[..., Awaitable[BackgroundTask]]
 
@@ -143,11 +143,11 @@ def purge(states: Sequence[str], older_than: timedelta) -> int:
 
     async def work() -> int:
         total, wanted = 0, [TaskStatus(state) for state in states]
-        while True:
+        gone = PORTION
+        while gone == PORTION:
             async with transaction() as db:
-                gone = await rows.purge_some(db, wanted, older_than=older_than, most=AT_ONCE)
+                gone = await rows.purge_some(db, wanted, older_than=older_than)
             total += gone
-            if gone < AT_ONCE:
-                return total
+        return total
 
     return run(work())

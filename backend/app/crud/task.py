@@ -106,7 +106,9 @@ async def retry(db: AsyncSession, task_id: UUID) -> bool:
         return False
 
 
-async def purge_some(db: AsyncSession, states: Collection[TaskStatus], *, older_than: timedelta, most: int) -> int:
+async def purge_some(
+    db: AsyncSession, states: Collection[TaskStatus], *, older_than: timedelta, most: int = purging.PORTION
+) -> int:
     """Delete rows that ended so long ago, in one of these states, so many at most. What is alive stays."""
     ended = col(BackgroundTask.completed_at)
     old = _status.in_(states) & ~_alive & (ended < db_now(-older_than))

@@ -58,8 +58,8 @@ def moved() -> int:
     return _reading.moved
 
 
-def made(changes: Iterable[tuple[str, str]]) -> None:
-    """Apply what this process has just committed itself: it need not wait for the feed to tell."""
+def apply(changes: Iterable[tuple[str, str]]) -> None:
+    """Forget what these name: a process need not wait for the feed to tell it of what it has just committed itself."""
     for topic, subject in changes:
         _tell(topic, subject)
 
@@ -97,5 +97,5 @@ async def read() -> None:
                 _tell(topic, None)
         else:
             news, _reading.place = await change.since(connection, _reading.place)
-            made(news)
+            apply(news)
     _reading.began = began

@@ -177,7 +177,7 @@ async def test_nothing_is_served_from_memory_when_the_feed_stands_still(
             return now() + feed.BOUND
 
     with monkeypatch.context() as patched:
-        patched.setattr(feed, "time", Later)
+        patched.setattr(feed, "time", Later)  # its clock alone: a feed that cannot be read is in tests/faults
         assert kept(account) is None
         with statements() as asked:
             assert (await account.me()).status_code == 200
@@ -188,7 +188,7 @@ async def test_after_a_pause_everything_is_forgotten(client: AsyncClient, monkey
     """What the feed said meanwhile may have been purged."""
     account = await signed_in(client)
     await warm(account)
-    monkeypatch.setattr(feed._reading, "began", feed.NEVER)
+    monkeypatch.setattr(feed._reading, "began", feed.NEVER)  # the pause alone: a real one is in tests/faults
     await feed.read()
     assert feed.is_fresh()
     assert kept(account) is None
@@ -208,9 +208,10 @@ async def test_what_was_read_before_a_change_was_heard_of_is_not_kept(
     account = await signed_in(client)
     user_id, load = await id_of(account), rows.load
 
+    # The order of the two is what is tested, and from outside it comes by chance alone. What is asked is real.
     async def load_slowly(session_id: UUID) -> Any:
         found = await load(session_id)
-        feed.made([(change.USER, str(user_id))])  # the feed is read before the answer of the statement is
+        feed.apply([(change.USER, str(user_id))])  # the feed is read before the answer of the statement is
         return found
 
     principal_cache._forget_all(None)
@@ -221,7 +222,7 @@ async def test_what_was_read_before_a_change_was_heard_of_is_not_kept(
 
 async def test_no_more_than_so_many_are_kept(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     principal_cache._forget_all(None)
-    monkeypatch.setattr(principal_cache, "MOST", 2)
+    monkeypatch.setattr(principal_cache, "MOST", 2)  # the figure alone: 10,000 sign-ins would take minutes
     accounts = [await signed_in(client) for _ in range(3)]
     for account in (accounts[0], accounts[1], accounts[0], accounts[2]):
         assert (await account.me()).status_code == 200

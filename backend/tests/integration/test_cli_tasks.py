@@ -9,6 +9,7 @@ from sqlmodel import select
 
 from app.cli import promised
 from app.cli.tasks import ENDED, STATES
+from app.crud.purging import PORTION
 from app.models import BackgroundTask, TaskStatus, TaskType
 from app.models.background_task import ALIVE
 from tests.factories import ago, make_task, make_user
@@ -170,11 +171,11 @@ async def test_a_purge_goes_on_past_one_transaction(operator: Operator) -> None:
     async with operator.audit.session() as db:
         db.add_all(
             BackgroundTask(task_type=TaskType.sweep, status=TaskStatus.succeeded, completed_at=ago(days=2))
-            for _ in range(promised.AT_ONCE + 1)
+            for _ in range(PORTION + 1)
         )
         await db.commit()
     done = await operator("tasks", "purge", "--older-than", "47h", "--yes")
-    assert done.stdout == f"deleted {promised.AT_ONCE + 1} tasks\n"
+    assert done.stdout == f"deleted {PORTION + 1} tasks\n"
     assert await kept(operator) == set()
 
 
