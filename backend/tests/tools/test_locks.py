@@ -1,4 +1,4 @@
-"""A lock names the extras that its own packages ask for: pip refuses hashes otherwise, and pip is what is left where uv cannot be had."""
+"""A lock names the extras that its packages ask for: with hashes, pip installs it only then."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
@@ -14,7 +14,8 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?==", re.MULTILINE)
 
 def _pins(lock: str) -> dict[str, set[str]]:
     """The extras of each package that is pinned there."""
-    return {canonicalize_name(name): set(filter(None, extras.split(","))) for name, extras in PIN.findall((BACKEND / lock).read_text())}
+    pins = PIN.findall((BACKEND / lock).read_text())
+    return {canonicalize_name(name): set(filter(None, extras.split(","))) for name, extras in pins}
 
 
 def _wanted(name: str, extras: set[str]) -> list[Requirement]:
@@ -23,7 +24,8 @@ def _wanted(name: str, extras: set[str]) -> list[Requirement]:
         requirements = map(Requirement, requires(name) or [])
     except PackageNotFoundError:
         return []
-    return [r for r in requirements if r.marker is None or any(r.marker.evaluate({"extra": extra}) for extra in {"", *extras})]
+    environments = [{"extra": extra} for extra in {"", *extras}]
+    return [r for r in requirements if r.marker is None or any(map(r.marker.evaluate, environments))]
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "requirements-test.lock"])
