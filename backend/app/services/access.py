@@ -11,27 +11,31 @@ from app.crud import principal
 from app.crud import session as sessions
 from app.schemas.principal import Principal
 from app.services import feed, key_ring, principal_cache
+from app.services.principal_cache import Known
 
 
 async def identify(access_token: str) -> Principal:
-    """The account behind a token, as it was less than a second ago: kept in the process, or asked for by one statement.
+    """The account behind a token, as it was less than a second ago.
 
     Raises:
         InvalidAccessToken: the token is not valid, or its account is gone or disabled.
         SessionRevoked: its session has ended.
     """
-    written = access_token.encode("utf-8", "surrogatepass")
-    kept = principal_cache.find(written)
+    return (await known(access_token.encode("utf-8", "surrogatepass"))).principal
+
+
+async def known(access_token: bytes) -> Known:
+    """What this process keeps of a token; else what one statement says of it. Raises as `identify` does."""
+    kept = principal_cache.find(access_token)
     if kept is not None:
-        return kept.principal
-    claims, moved = await claims_of(access_token), feed.moved()
+        return kept
+    claims, moved = await claims_of(access_token.decode("utf-8", "surrogatepass")), feed.moved()
     found = await principal.load(claims.session_id)
     if found is None or found.id != claims.user_id or not found.is_active:
         raise InvalidAccessToken
     if found.revoked_at is not None:
         raise SessionRevoked
-    principal_cache.keep(written, claims, found, read_at=moved)
-    return found
+    return principal_cache.keep(access_token, claims, found, read_at=moved)
 
 
 async def standing(session_ids: Iterable[UUID]) -> set[UUID]:

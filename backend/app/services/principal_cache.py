@@ -20,8 +20,8 @@ MOST = 10_000  # tokens, about 2 kB each; the one that was used longest ago goes
 
 
 @dataclass(slots=True)
-class Kept:
-    """What is kept of a token."""
+class Known:
+    """What is known of a token."""
 
     principal: Principal
     expires_at: datetime
@@ -30,34 +30,36 @@ class Kept:
     """What the account's profile answers, once that has been asked for."""
 
 
-_entries: OrderedDict[bytes, Kept] = OrderedDict()
+_entries: OrderedDict[bytes, Known] = OrderedDict()
 """By the token's digest, the one used last at the end."""
 _of: dict[str, set[bytes]] = {}
 """The digests of each account and of each session."""
 
 
-def find(access_token: bytes) -> Kept | None:
+def find(access_token: bytes) -> Known | None:
     """What is kept of a token that was verified before, as it was less than a second ago."""
     key = sha256(access_token).digest()
-    kept = _entries.get(key)
-    if kept is None or not feed.is_fresh() or kept.expires_at <= utc_now():
+    known = _entries.get(key)
+    if known is None or not feed.is_fresh() or known.expires_at <= utc_now():
         return None
     _entries.move_to_end(key)
-    return kept
+    return known
 
 
-def keep(access_token: bytes, claims: AccessClaims, principal: Principal, *, read_at: int) -> None:
-    """Keep what was just read, unless something was forgotten since `feed.moved()` said `read_at`."""
-    if feed.moved() != read_at:
-        return
-    key = sha256(access_token).digest()
+def keep(access_token: bytes, claims: AccessClaims, principal: Principal, *, read_at: int) -> Known:
+    """What was just read; it is kept, unless something was forgotten since `feed.moved()` said `read_at`."""
     key_ends = signing_keys.verifies_until(claims.kid)  # when the ring turns, all this is forgotten
-    _entries[key] = Kept(principal, min(claims.expires_at, key_ends or claims.expires_at))
+    known = Known(principal, min(claims.expires_at, key_ends or claims.expires_at))
+    if feed.moved() != read_at:
+        return known
+    key = sha256(access_token).digest()
+    _entries[key] = known
     for subject in (principal.id, principal.session_id):
         _of.setdefault(str(subject), set()).add(key)
     while len(_entries) > MOST:
         _drop(next(iter(_entries)))
     PRINCIPALS_KEPT.set(len(_entries))
+    return known
 
 
 def _forget(subject: str | None) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from httpx2 import AsyncClient, Response
 from sqlalchemy import event
+from sqlmodel import col, update
 from structlog.testing import capture_logs
 
 from app.api import shortcut
@@ -16,6 +17,7 @@ from app.core.db import engine, new_session
 from app.core.metrics import REQUEST_COUNT
 from app.crud import change
 from app.crud import principal as rows
+from app.models import User
 from app.services import feed, principal_cache, sessions, user_cache
 from tests.fixtures import Clock
 from tests.flows import V1, Account, signed_in
@@ -37,7 +39,7 @@ async def warm(account: Account) -> None:
     await eventually(is_kept)
 
 
-def kept(account: Account) -> principal_cache.Kept | None:
+def kept(account: Account) -> principal_cache.Known | None:
     return principal_cache.find(account.pair["access_token"].encode())
 
 
@@ -73,6 +75,30 @@ async def test_the_short_way_answers_what_the_usual_one_does(client: AsyncClient
         assert asked == []
         assert comparable(short) == comparable(usual)
         assert usual.status_code == 200
+
+
+async def test_a_token_that_is_not_kept_is_answered_alike_either_way(client: AsyncClient, clock: Clock) -> None:
+    live, ended, disabled = [await signed_in(client) for _ in range(3)]
+    assert (await ended.logout()).status_code == 204
+    async with new_session() as db:
+        await db.exec(update(User).where(col(User.email) == disabled.email).values(is_active=False))
+        await db.commit()
+    head, claims, signature = live.pair["access_token"].split(".")
+    forged = f"{head}.{claims}.{signature[::-1]}"
+    sent = {"live": live.bearer, "ended": ended.bearer, "disabled": disabled.bearer}
+    sent["forged"] = {"Authorization": f"Bearer {forged}"}
+
+    async def answers(name: str, **more: Any) -> tuple[int, bytes, list[tuple[str, str]]]:
+        principal_cache._forget_all(None)
+        return comparable(await client.get(f"{V1}/users/me", headers={**sent[name], "X-Request-ID": "one"}, **more))
+
+    short = {name: await answers(name) for name in sent}
+    assert short == {name: await answers(name, **USUALLY) for name in sent}
+    assert [status for status, *_ in short.values()] == [200, 401, 401, 401]
+    clock.advance(security.ACCESS_TOKEN_LIFE)
+    expired = await answers("live")
+    assert expired == await answers("live", **USUALLY)
+    assert expired[0] == 401
 
 
 @pytest.mark.parametrize("way", ["short", "usual"])
