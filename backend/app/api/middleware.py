@@ -1,49 +1,17 @@
-"""What holds for every request and every answer: who asks, bounds, headers, errors. One plain ASGI middleware."""
+"""What holds for every request and every answer, in one plain ASGI middleware."""
 
-import asyncio
-import re
-import secrets
+from functools import partial
 from time import perf_counter
 
-import structlog
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import cors, limits, shortcut
-from app.api.client import client_address, host_is_known
-from app.api.problems import problem
+from app.api.exchange import Exchange
+from app.api.pressure import Turn
 from app.api.recording import record
-from app.core.config import settings
-from app.core.context import Origin, origin
-from app.core.db_errors import is_unavailable, sqlstate
-from app.core.errors import (
-    AppError,
-    BadRequest,
-    InternalError,
-    NotFound,
-    PayloadTooLarge,
-    RequestTimeout,
-    ServiceUnavailable,
-    UnknownHost,
-)
-
-MAX_BODY = 1024 * 1024  # bytes
-BODY_TIMEOUT = 20.0  # seconds for a whole body to arrive
-
-_CSP = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-_SECURITY: cors.RawHeaders = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
-if settings.is_production:
-    _SECURITY.append((b"strict-transport-security", b"max-age=63072000; includeSubDomains"))  # two years
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-REPEATED = b"repeated, repeated"
-_WANTED = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"x-request-id", b"traceparent", b"origin", b"user-agent"}
-    | {b"authorization", b"access-control-request-method", b"access-control-request-headers"}
-)
-
-log = structlog.get_logger()
+from app.core.errors import AppError, BadRequest
 
 
 class Edge:
@@ -67,19 +35,23 @@ class Edge:
         finally:
             record(scope, exchange.status, began, perf_counter())
 
-    async def _answer(self, exchange: "Exchange") -> None:
+    async def _answer(self, exchange: Exchange) -> None:
         exchange.admit()
         seen, scope = exchange.seen, exchange.scope
         if scope["method"] == "OPTIONS" and b"origin" in seen and b"access-control-request-method" in seen:
             answer = Response(status_code=204)
             answer.raw_headers = cors.preflight(seen)
             await answer(scope, exchange.receive, exchange.send)
-        elif b"content-length" in seen or b"transfer-encoding" in seen:
+            return
+        receive = exchange.raw_receive
+        if b"content-length" in seen or b"transfer-encoding" in seen:
             if seen.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
                 raise BadRequest("Transfer-Encoding may be chunked, and nothing else")
-            await self.app(scope, exchange.receive, exchange.send)
-        elif not await shortcut.answered(scope, seen.get(b"authorization", b""), exchange.send):
-            await self.app(scope, exchange.raw_receive, exchange.send)
+            receive = exchange.receive
+        elif await shortcut.answered(scope, seen.get(b"authorization", b""), exchange.send):
+            return
+        exchange.turn = Turn(exchange.refuse, counts=scope["path"] not in limits.EXEMPT)
+        await exchange.turn.run(partial(self.app, scope, receive, exchange.send))
 
 
 class Refusing(Edge):
@@ -88,116 +60,5 @@ class Refusing(Edge):
     def __init__(self, error: AppError) -> None:
         self._error = error
 
-    async def _answer(self, exchange: "Exchange") -> None:  # noqa: ARG002 - nothing in it matters
+    async def _answer(self, exchange: Exchange) -> None:  # noqa: ARG002 - nothing in it matters
         raise self._error
-
-
-class Exchange:
-    """One request and its answer, on their way between the server and the application."""
-
-    __slots__ = ("_complete", "_deadline", "_send", "_size", "raw_receive", "request_id", "scope", "seen", "status")
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope, self.raw_receive, self._send = scope, receive, send
-        self.status = 0
-        self._complete, self._size, self._deadline = False, 0, 0.0
-        self.seen: dict[bytes, bytes] = {}
-        forwarded: list[bytes] = []
-        for name, value in scope["headers"]:
-            if name in _WANTED:
-                # Twice is not once: a repeated Host or Content-Length is made one that no check lets pass.
-                self.seen[name] = REPEATED if name in self.seen else value
-            elif name == b"x-forwarded-for":
-                forwarded.append(value)
-        self._identify(forwarded)
-
-    def _identify(self, forwarded: list[bytes]) -> None:
-        """Settle the request's id, its trace and the client's address."""
-        given, scope = self.seen.get(b"x-request-id", b""), self.scope
-        self.request_id = given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-        scope["request_id"] = self.request_id
-        known = {"request_id": self.request_id}
-        trace = _TRACEPARENT.fullmatch(self.seen.get(b"traceparent", b""))
-        if trace:
-            known["trace_id"] = trace[1].decode()
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(**known)
-        scope["peer"] = peer = scope.get("client")
-        address = None
-        if peer is not None:
-            address = client_address(peer[0], forwarded)
-            scope["client"] = (address, peer[1] if address == peer[0] else 0)
-        agent = self.seen.get(b"user-agent")
-        origin.set(Origin(self.request_id, address, agent.decode("latin-1") if agent else None))
-
-    def admit(self) -> None:
-        """Raise the `AppError` of a request that is refused before anything looks at it."""
-        if not host_is_known(self.seen.get(b"host", b"")):
-            raise UnknownHost
-        limits.admit(self.scope)
-        if self.seen.get(b"authorization") is REPEATED:
-            raise BadRequest("Authorization is there more than once")
-        length = self.seen.get(b"content-length")
-        if length is not None:
-            if not length.isdigit():
-                raise BadRequest("Content-Length is not a number")
-            if len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY:
-                raise PayloadTooLarge
-        path = self.scope["path"]
-        if "\0" in path or not (path.isascii() or _encodes(path)):
-            raise NotFound
-
-    async def receive(self) -> Message:
-        """The next piece of the body, within its bounds of size and time."""
-        if self._complete:
-            return await self.raw_receive()
-        loop = asyncio.get_running_loop()
-        self._deadline = self._deadline or loop.time() + BODY_TIMEOUT
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self.raw_receive()
-        except TimeoutError:
-            raise RequestTimeout(headers={"Connection": "close"}) from None
-        self._size += len(message.get("body", b""))
-        if self._size > MAX_BODY:
-            raise PayloadTooLarge
-        self._complete = not message.get("more_body", False)
-        return message
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = [
-                *message.get("headers", ()),
-                (b"x-request-id", self.request_id.encode()),
-                *_SECURITY,
-                *cors.headers_for(self.seen.get(b"origin")),
-                *limits.headers_for(self.scope),
-            ]
-            if not any(name == _CSP[0] for name, _ in headers):
-                headers.append(_CSP)
-            if self.status in (204, 304):  # they have no content, of whatever type
-                headers = [header for header in headers if header[0] != b"content-type"]
-            message = {**message, "headers": headers}
-        await self._send(message)
-
-    async def fail(self, error: Exception) -> None:
-        """Answer `error` as a problem. Once one has begun nothing can be said: the server closes the connection."""
-        if isinstance(error, AppError):
-            told = error
-        elif is_unavailable(error):
-            log.warning("database_unavailable", error=type(error).__name__, sqlstate=sqlstate(error))
-            told = ServiceUnavailable()
-        else:
-            log.error("request_failed", exc_info=error)
-            told = InternalError()
-        if self.status == 0:
-            await problem(self.scope, told)(self.scope, self.raw_receive, self.send)
-
-
-def _encodes(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        return False
-    return True

@@ -16,6 +16,7 @@ from app.core.errors import (
     InvalidAccessToken,
     NotAuthenticated,
     NotFound,
+    Overloaded,
     PayloadTooLarge,
     RateLimited,
     RequestInProgress,
@@ -35,6 +36,7 @@ ALWAYS: tuple[type[AppError], ...] = (
     HeadTooLarge,
     ValidationFailed,
     InternalError,
+    Overloaded,
     ServiceUnavailable,
 )
 WITH_BODY: tuple[type[AppError], ...] = (RequestTimeout, UnsupportedMediaType)

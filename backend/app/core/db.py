@@ -21,6 +21,7 @@ from app.core.sql import is_sqlite
 
 SQLITE_BUSY = timedelta(seconds=15)  # how long a writer waits for the other processes that write the same file
 STATEMENT_TIMEOUT = timedelta(seconds=30)
+LOCK_TIMEOUT = timedelta(seconds=3)  # what a transaction waits for another; a migration waits as long as it takes
 CONNECT_TIMEOUT = timedelta(seconds=3)
 POOL_TIMEOUT = timedelta(seconds=4)
 
@@ -37,7 +38,9 @@ def driver_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
-def build_engine(url: str, *, pool_size: int | None = None, relaxed: bool = False) -> AsyncEngine:
+def build_engine(
+    url: str, *, pool_size: int | None = None, relaxed: bool = False, waits_for_locks: bool = True
+) -> AsyncEngine:
     """An engine with our time limits. A SQLite one is ready for several processes that write one file.
 
     `relaxed`: a commit does not wait for the disk. A crash of the machine, not of a process, may undo the last of them.
@@ -53,6 +56,7 @@ def build_engine(url: str, *, pool_size: int | None = None, relaxed: bool = Fals
                 "application_name": "neoforge",
                 "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
                 "idle_in_transaction_session_timeout": _milliseconds(STATEMENT_TIMEOUT),
+                **({} if waits_for_locks else {"lock_timeout": _milliseconds(LOCK_TIMEOUT)}),
                 **({"synchronous_commit": "off"} if relaxed else {}),
             },
             "ssl": tls.for_postgresql(make_url(url).query),
@@ -106,7 +110,7 @@ def _end_sqlite(connection: Any, _: Any, state: PoolResetState) -> None:
 @lru_cache(maxsize=1)
 def _engines(_process: int) -> tuple[AsyncEngine, AsyncEngine, AsyncEngine]:
     """One pool under three names: for units of work, for transactions that read, for single statements that read."""
-    engine = build_engine(settings.database_url)
+    engine = build_engine(settings.database_url, waits_for_locks=False)
     single = {"read_only": True} if is_sqlite(engine) else {"isolation_level": "AUTOCOMMIT"}
     return engine, engine.execution_options(read_only=True), engine.execution_options(**single)
 
@@ -114,7 +118,7 @@ def _engines(_process: int) -> tuple[AsyncEngine, AsyncEngine, AsyncEngine]:
 @lru_cache(maxsize=1)
 def _relaxed(_process: int) -> tuple[AsyncEngine, AsyncEngine]:
     """The engine of `relaxed_session`, for transactions and for single statements."""
-    engine = build_engine(settings.database_url, pool_size=2, relaxed=True)
+    engine = build_engine(settings.database_url, pool_size=2, relaxed=True, waits_for_locks=False)
     single = {} if is_sqlite(engine) else {"isolation_level": "AUTOCOMMIT"}
     return engine, engine.execution_options(**single)
 
@@ -122,7 +126,7 @@ def _relaxed(_process: int) -> tuple[AsyncEngine, AsyncEngine]:
 @lru_cache(maxsize=1)
 def _aside(_process: int) -> AsyncEngine:
     """The engine of `aside`."""
-    engine = build_engine(settings.database_url, pool_size=1)
+    engine = build_engine(settings.database_url, pool_size=1, waits_for_locks=False)
     single = {"read_only": True} if is_sqlite(engine) else {"isolation_level": "AUTOCOMMIT"}
     return engine.execution_options(**single)
 

@@ -159,6 +159,16 @@ class ServiceUnavailable(AppError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
 
 
+class Overloaded(AppError):
+    """The service is asked for more than it can do now.
+
+    Nothing was done. Try again after the seconds in Retry-After.
+    """
+
+    status, code = 503, "overloaded"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
 # --- who is asking --------------------------------------------------------------------------------------------------
 
 _BEARER = {"WWW-Authenticate": "Bearer"}

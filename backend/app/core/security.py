@@ -4,12 +4,13 @@ import asyncio
 import hashlib
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import TypeVar
 from uuid import UUID
 
 from joserfc import jwt
@@ -22,7 +23,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from app.core import signing_keys
 from app.core.clock import utc_now
 from app.core.config import settings
-from app.core.errors import InvalidAccessToken
+from app.core.errors import InvalidAccessToken, Overloaded
 from app.core.secrets import start_secrets
 from app.core.signing_keys import ALGORITHM, jwks
 from app.core.sql import new_id
@@ -42,11 +43,15 @@ ACCESS_TOKEN_LIFE = timedelta(minutes=15)
 MAX_TOKEN_LENGTH = 4096  # characters; ours have about 500
 MAX_VERIFIED = 10_000  # tokens remembered as verified, about 3 MB
 
+T = TypeVar("T")
+
 # --- passwords ------------------------------------------------------------------------------------------------------
 
 # OWASP's Password Storage Cheat Sheet, 2025: Argon2id with m=19456 KiB, t=2, p=1.
 _hasher = PasswordHash((Argon2Hasher(memory_cost=19_456, time_cost=2, parallelism=1),))
 _threads = ThreadPoolExecutor(settings.hash_threads, thread_name_prefix="argon2")
+MOST_HASHES = 64 * settings.hash_threads  # that run or wait their turn; at 20 to 45 a second and thread, up to 3 s
+_hashes = 0
 
 
 def normal_password(password: str) -> str:
@@ -55,16 +60,35 @@ def normal_password(password: str) -> str:
 
 
 async def hash_password(password: str) -> str:
-    """The Argon2id hash in PHC form, computed in a thread of the pool."""
-    return await asyncio.get_running_loop().run_in_executor(_threads, _hasher.hash, normal_password(password))
+    """The Argon2id hash in PHC form, computed in a thread of the pool.
+
+    Raises:
+        Overloaded: as many wait as may.
+    """
+    return await _in_a_thread(_hasher.hash, normal_password(password))
 
 
 async def password_matches(password: str, hashed: str | None) -> tuple[bool, str | None]:
     """Whether `password` is right, and a newer hash of it when the stored one is outdated.
 
     Without a stored hash (no such account) the same work is done against a dummy, so that time tells nothing.
+
+    Raises:
+        Overloaded: as many wait as may.
     """
-    return await asyncio.get_running_loop().run_in_executor(_threads, _verify, normal_password(password), hashed)
+    return await _in_a_thread(_verify, normal_password(password), hashed)
+
+
+async def _in_a_thread(work: Callable[..., T], *args: str | None) -> T:
+    """Each hash takes 19 MiB while it runs; what waits longer than its client would is refused at once instead."""
+    global _hashes
+    if _hashes >= MOST_HASHES:
+        raise Overloaded
+    _hashes += 1
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_threads, work, *args)
+    finally:
+        _hashes -= 1
 
 
 def _verify(password: str, hashed: str | None) -> tuple[bool, str | None]:

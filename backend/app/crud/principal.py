@@ -17,7 +17,7 @@ from app.models.user_session import UserSession
 from app.schemas.principal import Principal
 
 MOST = 64  # sessions asked for in one statement
-PATIENCE = 4.0  # seconds for one, with the wait for a connection; it reads a few rows by their keys
+PATIENCE = 4.0  # seconds for one, with the wait for a connection, and for a request that waits for its answer
 
 
 class _Waiting:
@@ -34,7 +34,11 @@ def _waiting(_loop: asyncio.AbstractEventLoop) -> _Waiting:
 
 
 async def load(session_id: UUID) -> Principal | None:
-    """The account and session; None when either is gone."""
+    """The account and session; None when either is gone.
+
+    Raises:
+        TimeoutError: the database does not answer.
+    """
     loop = asyncio.get_running_loop()
     waiting = _waiting(loop)
     answer = waiting.answers.get(session_id)
@@ -42,7 +46,8 @@ async def load(session_id: UUID) -> Principal | None:
         answer = waiting.answers[session_id] = loop.create_future()
     if waiting.asking is None:
         waiting.asking = loop.create_task(_ask(waiting))
-    return await asyncio.shield(answer)  # a client that hangs up takes the answer from no other
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.shield(answer)  # a client that hangs up takes the answer from no other
 
 
 async def _ask(waiting: _Waiting) -> None:

@@ -11,7 +11,7 @@ from httpx2 import ASGITransport, AsyncClient
 from sqlalchemy.exc import InterfaceError
 from starlette.exceptions import HTTPException
 
-from app.api import middleware
+from app.api import exchange
 from app.api.client import _trusted
 from app.api.strict import StrictRouter
 from app.core.config import settings
@@ -155,7 +155,7 @@ async def test_the_client_is_the_one_behind_our_proxy(broken: AsyncClient, monke
 
 
 async def test_a_body_that_does_not_arrive_is_408_and_the_connection_is_closed(broken: AsyncClient, monkeypatch):
-    monkeypatch.setattr(middleware, "BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr(exchange, "BODY_TIMEOUT", 0.05)
 
     async def stuck():
         yield b"{"
