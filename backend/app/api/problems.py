@@ -124,8 +124,13 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return problem(request.scope, known(headers=dict(error.headers or {})))
 
 
+async def _on_anything(_: Request, error: Exception) -> Response:
+    raise error
+
+
 def install(app: FastAPI) -> None:
-    """Have `app` answer these errors as problems. What is not foreseen is answered by the middleware."""
+    """Have `app` answer these errors as problems. What is not foreseen goes on to the edge, which answers it."""
+    app.add_exception_handler(Exception, _on_anything)
     app.add_exception_handler(AppError, _on_app_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)

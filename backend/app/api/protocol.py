@@ -11,6 +11,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api import streams
+from app.api.corked import Corked
 from app.api.event_stream import CUT
 from app.api.middleware import Refusing
 from app.core.errors import AppError, BadRequest, HeadTooLarge
@@ -29,6 +30,10 @@ class Refused(Exception):
 
 class Protocol(HttpToolsProtocol):
     """One connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        corked: Any = Corked(transport, self.loop)
+        super().connection_made(corked)
 
     _refused = False
     _in_head = False

@@ -1,5 +1,7 @@
 """Logging, set up once a process: structlog and the standard library write the same redacted lines to stderr."""
 
+import asyncio
+import atexit
 import logging
 import re
 import sys
@@ -60,17 +62,51 @@ class StandardError:
             sys.stderr.flush()
 
 
-def set_up(process: str) -> None:
-    """Send every log line of this process (`api`, `worker`, …) through the same stages. Safe to call again."""
+class Together(StandardError):
+    """Writes the lines of one turn of the event loop at once: under load, a call of the system for twenty of them."""
+
+    MOST = 1_000
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        atexit.register(self._write_lines)
+
+    def write(self, text: str) -> None:
+        self._lines.append(text)
+        if len(self._lines) > self.MOST:
+            self._write_lines()
+        elif len(self._lines) == 1:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                self._write_lines()
+            else:
+                loop.call_soon(self._write_lines)
+
+    def flush(self) -> None:
+        """Each line asks for it: they go with their turn."""
+
+    def _write_lines(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines:
+            super().write("".join(lines))
+
+
+def set_up(process: str, *, together: bool = False) -> None:
+    """Send every log line of this process (`api`, `worker`, …) through the same stages. Safe to call again.
+
+    `together`: as an event loop goes on, and no sooner.
+    """
     level = logging.getLevelNamesMapping()[settings.log_level]
     last = _last_stages(process)
+    target = Together() if together else StandardError()
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", StandardError())),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", target)),
         cache_logger_on_first_use=True,
     )
-    _standard_library(level, last)
+    _standard_library(level, last, target)
     _excepthook()
 
 
@@ -114,7 +150,7 @@ def _escaped(found: re.Match[str]) -> str:
     return found.group().encode("unicode_escape").decode()
 
 
-def _standard_library(level: int, last: list[Processor]) -> None:
+def _standard_library(level: int, last: list[Processor], target: StandardError) -> None:
     formatter = structlog.stdlib.ProcessorFormatter(
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         foreign_pre_chain=[
@@ -123,7 +159,7 @@ def _standard_library(level: int, last: list[Processor]) -> None:
             structlog.stdlib.add_logger_name,
         ],
     )
-    handler = logging.StreamHandler(StandardError())
+    handler = logging.StreamHandler(cast("TextIO", target))
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
