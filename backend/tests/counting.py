@@ -14,6 +14,21 @@ from app.core import security
 from app.core.db import engine
 
 
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What reaches the database for requests; the feed has a connection of its own."""
+    found: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        found.append(statement)
+
+    event.listen(engine().sync_engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(engine().sync_engine, "before_cursor_execute", note)
+
+
 @dataclass
 class Work:
     statements: list[str] = field(default_factory=list)
@@ -37,14 +52,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
             work.hashes.append("verify " + str(hash).rsplit("$", 2)[0])
             return super().verify(password, hash)
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        work.statements.append(" ".join(statement.split()[:4]))
-
-    event.listen(engine().sync_engine, "before_cursor_execute", note)
-    try:
-        with monkeypatch.context() as patched:
-            hasher = Counting(memory_cost=19_456, time_cost=2, parallelism=1)
-            patched.setattr(security, "_hasher", PasswordHash((hasher,)))
-            yield work
-    finally:
-        event.remove(engine().sync_engine, "before_cursor_execute", note)
+    with statements() as asked, monkeypatch.context() as patched:
+        hasher = Counting(memory_cost=19_456, time_cost=2, parallelism=1)
+        patched.setattr(security, "_hasher", PasswordHash((hasher,)))
+        yield work
+    work.statements = [" ".join(statement.split()[:4]) for statement in asked]

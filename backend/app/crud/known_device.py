@@ -12,15 +12,14 @@ from app.models.known_device import KnownDevice
 from app.models.user import User
 
 
-async def network_is_known(db: AsyncSession, email: str, network: str, *, since: datetime) -> bool:
-    """Whether the account of this address signed in from this network. The same statement where there is none."""
-    statement = (
-        select(KnownDevice.network)
-        .join(User, col(User.id) == col(KnownDevice.user_id))
-        .where(User.email == email, KnownDevice.network == network, col(KnownDevice.seen_at) > since)
-        .limit(1)
+async def account_and_network(
+    db: AsyncSession, email: str, network: str, *, since: datetime
+) -> tuple[User, bool] | None:
+    """The account of a canonical address, and whether it signed in from this network."""
+    known = select(KnownDevice.user_id).where(
+        KnownDevice.user_id == User.id, KnownDevice.network == network, col(KnownDevice.seen_at) > since
     )
-    return (await db.exec(statement)).first() is not None
+    return (await db.exec(select(User, known.exists()).where(User.email == email))).first()
 
 
 async def any_of(db: AsyncSession, user_id: UUID) -> bool:
@@ -28,8 +27,8 @@ async def any_of(db: AsyncSession, user_id: UUID) -> bool:
     return (await db.exec(statement)).first() is not None
 
 
-async def seen(db: AsyncSession, device: KnownDevice) -> bool:
-    """Write when the device was last seen; True when it had not been seen before."""
+async def seen_again(db: AsyncSession, device: KnownDevice) -> bool:
+    """Write when the device was last seen; False when it never was."""
     moved = await db.exec(
         update(KnownDevice)
         .where(
@@ -40,8 +39,11 @@ async def seen(db: AsyncSession, device: KnownDevice) -> bool:
         .values(seen_at=device.seen_at)
         .execution_options(synchronize_session=False)
     )
-    if moved.rowcount:
-        return False
+    return bool(moved.rowcount)
+
+
+async def add(db: AsyncSession, device: KnownDevice) -> bool:
+    """Keep a device; False when somebody else just did."""
     make = sqlite_insert if is_sqlite(db) else postgresql_insert
     added = await db.exec(make(KnownDevice).values(**device.model_dump()).on_conflict_do_nothing())
     return bool(added.rowcount)

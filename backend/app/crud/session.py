@@ -3,7 +3,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
-from sqlmodel import col, select, update
+from sqlmodel import col, func, insert, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db import reading
@@ -15,10 +15,11 @@ from app.models.user_session import UserSession
 from app.schemas.pages import Page, Window
 
 
-async def add(db: AsyncSession, session: UserSession) -> UserSession:
-    db.add(session)
-    await db.flush()
-    return session
+async def add(db: AsyncSession, session: UserSession, *, now: datetime) -> int:
+    """Add a session; about how many the account is signed in with (SQLite may count this one or not)."""
+    others = select(func.count()).where(*_living(session.user_id, now)).scalar_subquery()
+    added = await db.exec(insert(UserSession).values(**session.model_dump()).returning(others))
+    return int(added.scalar_one())
 
 
 async def get(db: AsyncSession, session_id: UUID) -> UserSession | None:
@@ -90,10 +91,11 @@ async def revoke_all(db: AsyncSession, user_id: UUID, *, but: UUID | None, reaso
     return await _revoke(db, reason, now, *_living(user_id, now), *others)
 
 
-async def revoke_oldest(db: AsyncSession, user_id: UUID, *, keep: int, now: datetime) -> list[UUID]:
-    """End a user's sessions but the `keep` that were used last; the ids of those that this ended."""
+async def revoke_oldest(db: AsyncSession, user_id: UUID, *, but: UUID, keep: int, now: datetime) -> list[UUID]:
+    """End a user's sessions but one and the `keep` others that were used last; the ids of those that this ended."""
     used = (col(UserSession.last_used_at).desc(), col(UserSession.id).desc())
-    too_many = select(UserSession.id).where(*_living(user_id, now)).order_by(*used).offset(keep)
+    others = (*_living(user_id, now), col(UserSession.id) != but)
+    too_many = select(UserSession.id).where(*others).order_by(*used).offset(keep)
     return await _revoke(db, "displaced", now, *_living(user_id, now), col(UserSession.id).in_(too_many))
 
 

@@ -77,8 +77,8 @@ async def login(db: AsyncSession, given: UserLogin) -> TokenPair:
         InvalidCredentials, EmailNotVerified (only after the right password).
         RateLimited: too many tries failed at this address.
     """
-    user = await users.get_by_email(db, given.email)
-    guess = await guesses.look_at(db, given.email, user.hashed_password if user else None, given.password)
+    user, network = await devices.account_at(db, given.email)
+    guess = await guesses.look_at(db, given.email, user, network, given.password)
     # It may have been disabled, or its password changed, while the hash ran: only the row as it was lets in.
     may = user is not None and user.is_active and guess.matches
     current = await users.lock_if_unchanged(db, user.id, user.hashed_password) if user and may else None

@@ -13,6 +13,7 @@ from app.core.context import origin
 from app.core.networks import network_of
 from app.crud import known_device
 from app.models.known_device import KnownDevice
+from app.models.user import User
 
 KEPT = timedelta(days=30)
 _VERSIONS = re.compile(r"[\d._]+")
@@ -31,17 +32,19 @@ async def remember(db: AsyncSession, user_id: UUID) -> Sighting:
     """Keep that the request's network and browser signed in to this account."""
     came = origin.get()
     network, agent = network_of(came.ip if came else None), _digest(came.user_agent if came else None)
-    first = not await known_device.any_of(db, user_id)
     device = KnownDevice(user_id=user_id, network=network, agent=agent, seen_at=utc_now())
-    return Sighting(new=await known_device.seen(db, device), first=first)
+    if await known_device.seen_again(db, device):
+        return Sighting(new=False, first=False)
+    first = not await known_device.any_of(db, user_id)
+    return Sighting(new=await known_device.add(db, device), first=first)
 
 
-async def known_network(db: AsyncSession, email: str) -> str | None:
-    """The request's network, if it signed in to the account of this address within 30 days."""
+async def account_at(db: AsyncSession, email: str) -> tuple[User | None, str | None]:
+    """The account of a canonical address, and the request's network, if it signed in to it within 30 days."""
     came = origin.get()
     network = network_of(came.ip if came else None)
-    is_known = await known_device.network_is_known(db, email, network, since=utc_now() - KEPT)
-    return network if is_known else None
+    found = await known_device.account_and_network(db, email, network, since=utc_now() - KEPT)
+    return (found[0], network if found[1] else None) if found else (None, None)
 
 
 def _digest(user_agent: str | None) -> str:

@@ -6,7 +6,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db import released
 from app.core.security import password_matches
-from app.services import devices, limits
+from app.models.user import User
+from app.services import limits
 
 
 class Guess(NamedTuple):
@@ -23,15 +24,15 @@ class Guess(NamedTuple):
             self.attempt.was_right()
 
 
-async def look_at(db: AsyncSession, email: str, hashed: str | None, password: str) -> Guess:
-    """Whether this is the password of the account with this address. Without one (`hashed` is None) all is the same.
+async def look_at(db: AsyncSession, email: str, user: User | None, network: str | None, password: str) -> Guess:
+    """Whether this is the password of the account with this address. Without one all is the same.
 
-    It ends the transaction, which must not have changed anything.
+    `network` is the request's, where the account's owner is at home. It ends the transaction, which must not have
+    changed anything.
 
     Raises:
         RateLimited: too many tries failed at this account.
     """
-    network = await devices.known_network(db, email)
     async with released(db):
         attempt = await limits.attempt(email, network)
-        return Guess(*await password_matches(password, hashed), attempt)
+        return Guess(*await password_matches(password, user.hashed_password if user else None), attempt)

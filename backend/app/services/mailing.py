@@ -46,10 +46,11 @@ async def within_budget(db: AsyncSession, address: str) -> bool:
     """
     now = utc_now()
     name = hmac.digest(derive_key("mail-budget"), address.encode(), hashlib.sha256).hex()
-    stood = await mail_budget.hold(db, name, now=now)
+    *stood, this = await mail_budget.add(db, name, now=now)
     recent = [moment for moment in stood if datetime.fromisoformat(moment) > now - BUDGET_SPAN]
     has_room = len(recent) < BUDGET
-    await mail_budget.keep(db, name, [*recent, now.isoformat()] if has_room else recent)
+    if recent != stood or not has_room:
+        await mail_budget.keep(db, name, [*recent, this] if has_room else recent)
     return has_room
 
 
@@ -64,6 +65,11 @@ def new_link(purpose: MailPurpose, user_id: UUID, email: str) -> MailToken:
         salt=tokens.new_salt(),
         expires_at=utc_now() + LIFE[purpose],
     )
+
+
+async def store(db: AsyncSession, link: MailToken) -> None:
+    """Store the first link of its purpose, for an account that is waiting to be verified."""
+    await mail_token.add_for_account(db, link, verified=False)
 
 
 async def renew(db: AsyncSession, link: MailToken, *, verified: bool | None = None) -> None:

@@ -19,7 +19,7 @@ from app.models.mail_token import MailPurpose
 from app.models.user import User
 from app.schemas.auth import PasswordChange, PasswordReset
 from app.schemas.principal import Principal
-from app.services import audit, guesses, mailing, passwords, sessions, tasks, user_cache
+from app.services import audit, devices, guesses, mailing, passwords, sessions, tasks, user_cache
 from app.services.mailing import Notice
 
 log = structlog.get_logger()
@@ -87,7 +87,8 @@ async def prove(db: AsyncSession, principal: Principal, password: str) -> User:
     user = await users.get(db, principal.id)
     if user is None:
         raise InvalidAccessToken
-    guess = await guesses.look_at(db, user.email, user.hashed_password, password)
+    _, network = await devices.account_at(db, user.email)
+    guess = await guesses.look_at(db, user.email, user, network, password)
     if not guess.matches:
         await audit.record(db, Action.password_refused, actor=user.id, target=user.id, result="failure")
         raise WrongPassword

@@ -51,9 +51,10 @@ async def open_session(db: AsyncSession, user: User) -> TokenPair:
         user_agent=came.user_agent[:255] if came and came.user_agent else None,
     )
     session.session_token = tokens.fingerprint(tokens.refresh_token(session, 1))
-    displaced = await rows.revoke_oldest(db, user.id, keep=settings.sessions_per_user - 1, now=now)
-    await _ended(db, user.id, displaced, reason="displaced", actor=user.id)
-    await rows.add(db, session)
+    if await rows.add(db, session, now=now) >= settings.sessions_per_user:
+        most = settings.sessions_per_user - 1
+        displaced = await rows.revoke_oldest(db, user.id, but=session.id, keep=most, now=now)
+        await _ended(db, user.id, displaced, reason="displaced", actor=user.id)
     await audit.record(db, Action.session_opened, actor=user.id, target=user.id)
     log.info("session_opened", user_id=str(user.id), session_id=str(session.id))
     return pair(session, session.generation, session.expires_at)

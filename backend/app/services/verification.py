@@ -24,7 +24,7 @@ log = structlog.get_logger()
 async def promise(db: AsyncSession, user: User) -> None:
     """Promise a new account its verification mail."""
     if await mailing.within_budget(db, user.email):
-        await mailing.renew(db, mailing.new_link(MailPurpose.verify, user.id, user.email), verified=False)
+        await mailing.store(db, mailing.new_link(MailPurpose.verify, user.id, user.email))
         await tasks.enqueue(db, TaskType.verify_email, owner=user, user_id=user.id)
 
 

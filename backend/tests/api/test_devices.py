@@ -63,13 +63,13 @@ async def test_it_says_which_device_is_new_and_whether_it_is_the_first(db, user:
 async def test_a_network_is_known_for_thirty_days(db, user: User, clock) -> None:
     came("2001:db8:1:2::1")
     await devices.remember(db, user.id)
-    assert await devices.known_network(db, user.email) == "2001:db8:1:2::/64"
+    assert (await devices.account_at(db, user.email))[1] == "2001:db8:1:2::/64"
     clock.advance(timedelta(days=29))
-    assert await devices.known_network(db, user.email) == "2001:db8:1:2::/64"
+    assert (await devices.account_at(db, user.email))[1] == "2001:db8:1:2::/64"
     clock.advance(timedelta(days=2))
-    assert await devices.known_network(db, user.email) is None
+    assert (await devices.account_at(db, user.email))[1] is None
     came("2001:db8:1:3::1")
-    assert await devices.known_network(db, user.email) is None
+    assert (await devices.account_at(db, user.email))[1] is None
 
 
 async def test_old_devices_are_swept(db, user: User) -> None:

@@ -1,24 +1,22 @@
 """Who is behind a token is kept in the process: asked of nobody, less than a second old, gone with what ends it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
 from httpx2 import AsyncClient, Response
-from sqlalchemy import event
 from sqlmodel import col, update
 from structlog.testing import capture_logs
 
 from app.api import shortcut
 from app.core import security
-from app.core.db import engine, new_session
+from app.core.db import new_session
 from app.core.metrics import REQUEST_COUNT
 from app.crud import change
 from app.crud import principal as rows
 from app.models import User
 from app.services import feed, principal_cache, sessions, user_cache
+from tests.counting import statements
 from tests.fixtures import Clock
 from tests.flows import V1, Account, signed_in
 from tests.staff import id_of
@@ -41,21 +39,6 @@ async def warm(account: Account) -> None:
 
 def kept(account: Account) -> principal_cache.Known | None:
     return principal_cache.find(account.pair["access_token"].encode())
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """What reaches the database for requests; the feed has a connection of its own."""
-    found: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        found.append(statement)
-
-    event.listen(engine().sync_engine, "before_cursor_execute", note)
-    try:
-        yield found
-    finally:
-        event.remove(engine().sync_engine, "before_cursor_execute", note)
 
 
 def comparable(answer: Response) -> tuple[int, bytes, list[tuple[str, str]]]:
