@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import me, parity, tasks
+from bench import accounts, me, parity, tasks
 
-TABLES = {"me": me, "parity": parity, "tasks": tasks}
+TABLES = {"me": me, "accounts": accounts, "parity": parity, "tasks": tasks}
 
 
 def main(names: list[str]) -> int:

@@ -1,9 +1,14 @@
 """A load generator in one process: so many connections, each with one request under way.
 
-python -m bench.load PORT PATH CONNECTIONS SECONDS   prints requests/s, p50 and p99 in ms, failures
+python -m bench.load PORT PATH CONNECTIONS SECONDS [KIND]   prints requests/s, p50 and p99 in ms, failures
 
-Access tokens come on standard input, a line each. Each request draws one by Zipf's law, the first the likeliest; with
-SECONDS 0 each of them is used once, in turn, and then it ends.
+What a request needs comes on standard input, a line each. KIND is one of
+
+get       (the default) an access token. Each request draws one by Zipf's law, the first the likeliest; with SECONDS 0
+          each of them is used once, in turn, and then it ends.
+refresh   a refresh token, one for each connection, which goes on with the one that it is answered.
+swap      a number, one for each connection: the row whose generation it turns.
+post      a JSON body, used in turn.
 """
 
 import asyncio
@@ -12,28 +17,30 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import uvloop
 
 DRAWS = 100_000
+Ask = Callable[[bytes], bytes | None]
+"""The next request, from the body of the answer before; None at the end."""
 
 
 class Connection(asyncio.Protocol):
     """Sends the next request as soon as the answer is complete."""
 
-    def __init__(self, requests: Iterator[bytes], until: float, spent: list[float]) -> None:
-        self.requests, self.until, self.spent = requests, until, spent
+    def __init__(self, ask: Ask, until: float, spent: list[float]) -> None:
+        self.ask, self.until, self.spent = ask, until, spent
         self.failures, self.buffer, self.sent = 0, b"", 0.0
         self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's is one in all but its class
-        self.send()
+        self.send(b"")
 
-    def send(self) -> None:
-        request = next(self.requests, None)
+    def send(self, answer: bytes) -> None:
+        request = self.ask(answer)
         if request is None:
             self.transport.close()
             return
@@ -50,10 +57,11 @@ class Connection(asyncio.Protocol):
             return
         now = time.perf_counter()
         self.spent.append(now - self.sent)
-        self.failures += not head.startswith(b"HTTP/1.1 200")
+        failed = not head.startswith(b"HTTP/1.1 2")
+        self.failures += failed
         self.buffer = b""
         if now < self.until:
-            self.send()
+            self.send(b"" if failed else body)
         else:
             self.transport.close()
 
@@ -68,6 +76,35 @@ def request_for(port: int, path: str, token: str = "") -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *bearer, "", ""]).encode()
 
 
+def post_for(port: int, path: str, body: str) -> bytes:
+    said = [f"Host: 127.0.0.1:{port}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([f"POST {path} HTTP/1.1", *said, "", body]).encode()
+
+
+def asking(kind: str, port: int, path: str, given: Sequence[str], *, once: bool) -> Iterator[Ask]:
+    """For each connection, what makes its next request from the answer to the one before."""
+    if kind == "get":
+        requests = requests_for(port, path, given, once=once)
+        yield from itertools.repeat(lambda _: next(requests, None))
+    elif kind == "post":
+        bodies = itertools.cycle(given)
+        yield from itertools.repeat(lambda _: post_for(port, path, next(bodies)))
+    for start in given:
+        yield turning(partial(post_for, port, path), kind, start)
+
+
+def turning(request: Callable[[str], bytes], kind: str, start: str) -> Ask:
+    state = {"refresh_token": start} if kind == "refresh" else {"id": int(start), "generation": 1}
+
+    def ask(answer: bytes) -> bytes:
+        if answer:
+            said = json.loads(answer)
+            state.update({name: said[name] for name in state})
+        return request(json.dumps(state))
+
+    return ask
+
+
 def requests_for(port: int, path: str, tokens: Sequence[str], *, once: bool) -> Iterator[bytes]:
     if not tokens:
         return itertools.repeat(request_for(port, path))
@@ -78,13 +115,15 @@ def requests_for(port: int, path: str, tokens: Sequence[str], *, once: bool) -> 
     return itertools.cycle(random.Random(1).choices(requests, weights, k=DRAWS))
 
 
-async def load(port: int, path: str, connections: int, seconds: float, tokens: Sequence[str]) -> dict[str, float]:
+async def load(
+    port: int, path: str, connections: int, seconds: float, given: Sequence[str], kind: str = "get"
+) -> dict[str, float]:
     loop, spent = asyncio.get_running_loop(), list[float]()
-    requests = requests_for(port, path, tokens, once=not seconds)
+    asks = asking(kind, port, path, given, once=not seconds)
     began = time.perf_counter()
     until = began + seconds if seconds else float("inf")
     made = [
-        await loop.create_connection(partial(Connection, requests, until, spent), "127.0.0.1", port)
+        await loop.create_connection(partial(Connection, next(asks), until, spent), "127.0.0.1", port)
         for _ in range(connections)
     ]
     async with asyncio.timeout(seconds + 60):
@@ -100,5 +139,6 @@ async def load(port: int, path: str, connections: int, seconds: float, tokens: S
 
 
 if __name__ == "__main__":
-    given = sys.stdin.read().split()
-    print(json.dumps(uvloop.run(load(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), given))))
+    lines = sys.stdin.read().splitlines()
+    port, path, connections, seconds, *kind = sys.argv[1:]
+    print(json.dumps(uvloop.run(load(int(port), path, int(connections), float(seconds), lines, *kind))))

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from app.core import redis
-from app.core.db import dispose, new_session, take_on_commit
+from app.core.after_commit import take_on_commit
+from app.core.db import dispose, new_session
 from app.core.sql import db_now
 from app.models.background_task import BackgroundTask
 from app.services import tasks

@@ -37,9 +37,9 @@ class Stack:
     def api(self) -> str:
         return f"http://127.0.0.1:{self.port}/api/v1"
 
-    def start(self, name: str, *command: str) -> None:
-        """Start Python with these arguments, in the API's environment. It ends with the stack."""
-        env = {**self.env, "PORT": str(self.port)}
+    def start(self, name: str, *command: str, **settings: str) -> None:
+        """Start Python with these arguments, in the API's environment and these. It ends with the stack."""
+        env = {**self.env, "PORT": str(self.port), **settings}
         self.started.append(launch([sys.executable, *command], self.folder / f"{name}.log", env=env, cwd=ROOT))
 
 
