@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help dev test lint types format migrate reset up bench mutants test-faults image-test lock audit-deps
+.PHONY: help dev test lint types format migrate reset up bench bench-quick mutants test-faults image-test lock audit-deps
 
 BIN := .venv/bin
 COVERAGE_FLOOR ?= 95
@@ -43,8 +43,11 @@ reset: .venv/.dev ## Empty the embedded stack (development only); asks first, YE
 up: ## Run the stack in containers
 	docker compose up --build
 
-bench: .venv/.test ## Measure, with a bare endpoint beside
-	@exec $(BIN)/python -m bench
+bench: .venv/.test .venv-bench/.done ## Measure beside a bare endpoint and peers, some 15 minutes; T=me makes one table
+	@exec $(BIN)/python -m bench $(T)
+
+bench-quick: .venv/.test .venv-bench/.done ## The same of the hot path and of signing in, in two minutes
+	@BENCH_SECONDS=1 BENCH_ROUNDS=2 BENCH_SESSIONS=3000 exec $(BIN)/python -m bench me accounts
 
 mutants: .venv/.test ## Plant each lie of tests/mutants and see its test turn red
 	@cd backend && exec ../$(BIN)/python -m tests.mutants
@@ -68,6 +71,11 @@ audit-deps: .venv/bin/python ## Ask the package index for advisories on what is 
 
 .venv/.dev: backend/requirements-dev.lock backend/pyproject.toml scripts/install | .venv/bin/python
 	@scripts/install dev && touch $@
+
+.venv-bench/.done: bench/requirements.lock | .venv/bin/python
+	@scripts/venv .venv-bench
+	@scripts/uv pip install -q --python .venv-bench/bin/python --require-hashes -r $< && touch $@ || \
+		echo "The peers cannot be installed: the tables leave them out" >&2
 
 .venv/.test: backend/requirements-test.lock backend/pyproject.toml scripts/install | .venv/bin/python
 	@scripts/install test && touch .venv/.dev $@

@@ -6,6 +6,7 @@ Zipf's law. Cold are tokens that the process has not met: each of 2,000 is used 
 every request, where ours may be a second old.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
@@ -29,7 +30,7 @@ from bench.stack import NEOFORGE, Stack, machine, stack, wait_for
 from tests.processes import free_port
 
 MANY = 512
-SESSIONS, COLD = 10_000, 2_000
+SESSIONS, COLD = int(os.environ.get("BENCH_SESSIONS", "10000")), 2_000
 PATH = "/api/v1/users/me"
 BARE, OURS, CROWD = "bare FastAPI, same model", "GET /users/me", f"GET /users/me, {MANY} connections"
 TWO, ALONE, UNMET = "GET /users/me, two processes", "GET /users/me, Redis down", f"GET /users/me, {COLD:,} cold tokens"
