@@ -44,7 +44,7 @@ up: ## Run the stack in containers
 	docker compose up --build
 
 bench: .venv/.test .venv-bench/.done ## Measure beside a bare endpoint and peers, some 15 minutes; T=me makes one table
-	@exec $(BIN)/python -m bench $(T)
+	@BENCH_CHART=1 exec $(BIN)/python -m bench $(T)
 
 bench-quick: .venv/.test .venv-bench/.done ## The same of the hot path and of signing in, in two minutes
 	@BENCH_SECONDS=1 BENCH_ROUNDS=2 BENCH_SESSIONS=3000 exec $(BIN)/python -m bench me accounts

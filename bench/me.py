@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 
+from bench import ROOT, chart
 from bench.measuring import (
     CONNECTIONS,
     ROUNDS,
@@ -31,7 +32,7 @@ from tests.processes import free_port
 
 MANY = 512
 SESSIONS, COLD = int(os.environ.get("BENCH_SESSIONS", "10000")), 2_000
-PATH = "/api/v1/users/me"
+PATH, CHART = "/api/v1/users/me", ROOT / "docs" / "bench-me.svg"
 BARE, OURS, CROWD = "bare FastAPI, same model", "GET /users/me", f"GET /users/me, {MANY} connections"
 TWO, ALONE, UNMET = "GET /users/me, two processes", "GET /users/me, Redis down", f"GET /users/me, {COLD:,} cold tokens"
 USERS, POCKETBASE = "fastapi-users", "PocketBase (Go, SQLite)"
@@ -96,6 +97,8 @@ def report(rounds: Sequence[Round], unmet: Figures) -> int:
     print("one process each but where it says two; the generator is another, on the same cores\n")
     medians = {**of_medians(rounds), UNMET: unmet}
     print(table(medians), "\n")
+    if "BENCH_CHART" in os.environ:
+        chart.bars({name: row["rps"] for name, row in medians.items()}, f"requests/s, {machine()}", CHART)
 
     def tail(name: str) -> float:
         return median(one[name]["p99_ms"] / one[name]["p50_ms"] for one in rounds)
