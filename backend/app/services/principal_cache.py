@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from uuid import UUID
 
 from app.core import signing_keys
 from app.core.clock import utc_now
@@ -32,8 +33,8 @@ class Known:
 
 _entries: OrderedDict[bytes, Known] = OrderedDict()
 """By the token's digest, the one used last at the end."""
-_of: dict[str, set[bytes]] = {}
-"""The digests of each account and of each session."""
+_of: dict[UUID, tuple[bytes, ...]] = {}
+"""The digests of each account and of each session: one mostly, and few at most."""
 
 
 def find(access_token: bytes) -> Known | None:
@@ -55,7 +56,9 @@ def keep(access_token: bytes, claims: AccessClaims, principal: Principal, *, rea
     key = sha256(access_token).digest()
     _entries[key] = known
     for subject in (principal.id, principal.session_id):
-        _of.setdefault(str(subject), set()).add(key)
+        others = _of.get(subject, ())
+        if key not in others:
+            _of[subject] = (*others, key)
     while len(_entries) > MOST:
         _drop(next(iter(_entries)))
     PRINCIPALS_KEPT.set(len(_entries))
@@ -63,7 +66,7 @@ def keep(access_token: bytes, claims: AccessClaims, principal: Principal, *, rea
 
 
 def _forget(subject: str | None) -> None:
-    for key in tuple(_entries if subject is None else _of.get(subject, ())):
+    for key in tuple(_entries if subject is None else _of.get(UUID(subject), ())):
         _drop(key)
     PRINCIPALS_KEPT.set(len(_entries))
 
@@ -74,10 +77,11 @@ def _forget_all(_: str | None) -> None:
 
 def _drop(key: bytes) -> None:
     principal = _entries.pop(key).principal
-    for subject in (str(principal.id), str(principal.session_id)):
-        keys = _of[subject]
-        keys.discard(key)
-        if not keys:
+    for subject in (principal.id, principal.session_id):
+        others = tuple(one for one in _of[subject] if one != key)
+        if others:
+            _of[subject] = others
+        else:
             del _of[subject]
 
 
