@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from contextlib import suppress
+from functools import partial
 from json import JSONEncoder
 from typing import Any, TextIO, cast
 
@@ -83,6 +84,11 @@ class Together(StandardError):
             else:
                 loop.call_soon(self._write_lines)
 
+    def write_now(self, text: str) -> None:
+        """After the lines that wait: a warning is not lost with the process that gives it."""
+        self._lines.append(text)
+        self._write_lines()
+
     def flush(self) -> None:
         """Each line asks for it: they go with their turn."""
 
@@ -92,10 +98,26 @@ class Together(StandardError):
             super().write("".join(lines))
 
 
+class Lines:
+    """A logger of structlog whose warnings and errors do not wait for the end of the turn."""
+
+    def __init__(self, target: Together) -> None:
+        self._target = target
+
+    def info(self, line: str) -> None:
+        self._target.write(line + "\n")
+
+    def warning(self, line: str) -> None:
+        self._target.write_now(line + "\n")
+
+    debug, msg = info, info
+    error = critical = exception = warn = warning
+
+
 def set_up(process: str, *, together: bool = False) -> None:
     """Send every log line of this process (`api`, `worker`, …) through the same stages. Safe to call again.
 
-    `together`: as an event loop goes on, and no sooner.
+    `together`: what is no warning, as an event loop goes on, and no sooner.
     """
     level = logging.getLevelNamesMapping()[settings.log_level]
     last = _last_stages(process)
@@ -103,7 +125,9 @@ def set_up(process: str, *, together: bool = False) -> None:
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", target)),
+        logger_factory=partial(Lines, target)
+        if isinstance(target, Together)
+        else structlog.WriteLoggerFactory(file=cast("TextIO", target)),
         cache_logger_on_first_use=True,
     )
     _standard_library(level, last, target)
