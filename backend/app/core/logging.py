@@ -70,45 +70,37 @@ class Together(StandardError):
 
     def __init__(self) -> None:
         self._lines: list[str] = []
-        atexit.register(self._write_lines)
+        atexit.register(self.write)
 
-    def write(self, text: str) -> None:
+    def write(self, text: str = "") -> None:
+        """At once, after the lines that wait: a warning is not lost with the process that gives it."""
+        lines, self._lines = self._lines, []
+        super().write("".join([*lines, text]))
+
+    def write_soon(self, text: str) -> None:
         self._lines.append(text)
         if len(self._lines) > self.MOST:
-            self._write_lines()
+            self.write()
         elif len(self._lines) == 1:
             try:
                 loop = asyncio.get_running_loop()
             except RuntimeError:
-                self._write_lines()
+                self.write()
             else:
-                loop.call_soon(self._write_lines)
-
-    def write_now(self, text: str) -> None:
-        """After the lines that wait: a warning is not lost with the process that gives it."""
-        self._lines.append(text)
-        self._write_lines()
-
-    def flush(self) -> None:
-        """Each line asks for it: they go with their turn."""
-
-    def _write_lines(self) -> None:
-        lines, self._lines = self._lines, []
-        if lines:
-            super().write("".join(lines))
+                loop.call_soon(self.write)
 
 
 class Lines:
-    """A logger of structlog whose warnings and errors do not wait for the end of the turn."""
+    """What structlog writes to a `Together`: warnings and errors do not wait for the end of the turn."""
 
     def __init__(self, target: Together) -> None:
         self._target = target
 
     def info(self, line: str) -> None:
-        self._target.write(line + "\n")
+        self._target.write_soon(line + "\n")
 
     def warning(self, line: str) -> None:
-        self._target.write_now(line + "\n")
+        self._target.write(line + "\n")
 
     debug, msg = info, info
     error = critical = exception = warn = warning

@@ -1,5 +1,7 @@
 import json
 import logging
+import os
+import subprocess
 import sys
 import time
 
@@ -8,6 +10,7 @@ import structlog
 
 from app.core import logging as ours
 from app.core.redaction import MAX_TEXT, REDACTED, clean_text, redact
+from tests.services import BACKEND
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2g"
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxMjMifQ.c2lnbmF0dXJl-_x"
@@ -52,6 +55,12 @@ def lines(capsys):
 )  # fmt: skip
 def test_what_looks_like_a_secret_is_taken_out_of_a_text(text, cleaned):
     assert clean_text(text) == cleaned
+    assert redact(None, "info", {"event": text}) == {"event": cleaned}
+
+
+@pytest.mark.parametrize("secret", [JWT, HASH, "nfr_AbC-12_x", "nfm_AbC", "ada@example.com"])
+def test_what_is_nothing_but_a_secret_is_taken_out_too(secret):
+    assert redact(None, "info", {"event": secret, "in": [secret]}) == {"event": REDACTED, "in": [REDACTED]}
 
 
 @pytest.mark.parametrize("text", ["@router.get('/me')", "a @ b", "user_registered", "what? nothing", "12:30", "nfs"])
@@ -144,3 +153,38 @@ def test_what_ends_the_process_is_logged_and_cleaned(lines):
     (line,) = lines()
     assert (line["event"], line["level"]) == ("process_failed", "critical")
     assert "hunter2" not in json.dumps(line)
+
+
+TOGETHER = """
+import asyncio, os, sys
+import structlog
+from app.core import logging
+logging.set_up("api", together=True)
+log = structlog.get_logger()
+
+async def turn():
+    log.info("first")
+    if sys.argv[1] == "warns":
+        log.warning("second")
+        os._exit(9)
+    log.info("second")
+    if sys.argv[1] == "dies":
+        os._exit(9)
+    await asyncio.sleep(0)
+    log.info("third")
+
+asyncio.run(turn())
+log.info("fourth")
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("ends", ["first", "second", "third", "fourth"]), ("warns", ["first", "second"]), ("dies", [])],
+)
+def test_lines_that_go_together_keep_their_order_and_no_warning_waits(how: str, told: list[str]) -> None:
+    """A process that dies loses the lines of its last turn, unless there was a warning after them."""
+    command = [sys.executable, "-c", TOGETHER, how]
+    env = {**os.environ, "LOG_FORMAT": "json"}
+    done = subprocess.run(command, cwd=BACKEND, env=env, capture_output=True, text=True, timeout=60)
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == told
