@@ -43,7 +43,7 @@ reset: .venv/.dev ## Empty the embedded stack (development only); asks first, YE
 up: ## Run the stack in containers
 	docker compose up --build
 
-bench: .venv/.test .venv-bench/.done ## Measure beside a bare endpoint and peers, some 15 minutes; T=me makes one table
+bench: .venv/.test .venv-bench/.done ## Measure beside a bare endpoint and peers; T=me makes one table
 	@BENCH_CHART=1 exec $(BIN)/python -m bench $(T)
 
 bench-quick: .venv/.test .venv-bench/.done ## The same of the hot path and of signing in, in two minutes

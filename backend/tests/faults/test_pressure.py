@@ -149,8 +149,6 @@ async def test_each_answer_comes_in_time_while_the_accounts_are_locked(start: St
 @pytest.fixture
 async def few(services: Services) -> AsyncIterator[str]:
     """The URL of a database, for a role whose connections can be limited."""
-    if services.stack != "server":
-        pytest.skip("SQLite has no connections to spend")
     url, role = own_database(services, "few"), services.database_name("few")
     execute(url, f"CREATE ROLE \"{role}\" LOGIN PASSWORD 'few'")
     execute(url, f'GRANT ALL ON ALL TABLES IN SCHEMA public TO "{role}"')
@@ -159,6 +157,7 @@ async def few(services: Services) -> AsyncIterator[str]:
     execute(url, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
 
 
+@pytest.mark.stack("server")
 async def test_each_answer_comes_in_time_when_no_connection_is_left(start: Start, few: str, services: Services) -> None:
     role, watch = urlsplit(few).username, Watch()
     stack = await start(API, DATABASE_URL=few, **UNLIMITED)

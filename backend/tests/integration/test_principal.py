@@ -3,26 +3,17 @@
 import asyncio
 
 from httpx2 import AsyncClient
-from sqlalchemy import event
 
-from app.core.db import engine
+from tests.counting import statements
 from tests.flows import signed_in
 
 
 async def test_thirty_requests_at_once_are_answered_by_a_few_statements(client: AsyncClient) -> None:
     accounts = [await signed_in(client) for _ in range(3)]
-    statements: list[str] = []
-
-    def count(_connection, _cursor, statement, *_) -> None:
-        statements.append(statement)
-
-    event.listen(engine().sync_engine, "before_cursor_execute", count)
-    try:
+    with statements() as asked:
         answers = await asyncio.gather(*(account.me() for account in accounts * 10))
-    finally:
-        event.remove(engine().sync_engine, "before_cursor_execute", count)
     assert [answer.json()["email"] for answer in answers] == [account.email for account in accounts] * 10
-    assert 1 <= len([statement for statement in statements if "user_sessions" in statement]) <= 10
+    assert 1 <= len([statement for statement in asked if "user_sessions" in statement]) <= 10
 
 
 async def test_a_request_that_comes_after_a_logout_is_refused_among_many_others(client: AsyncClient) -> None:
