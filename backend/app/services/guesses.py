@@ -5,6 +5,7 @@ from typing import NamedTuple
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.db import released
+from app.core.errors import Overloaded
 from app.core.security import password_matches
 from app.models.user import User
 from app.services import limits
@@ -21,7 +22,7 @@ class Guess(NamedTuple):
     def was_right(self) -> None:
         """It counts as no failure. Said once the caller knows that nothing else stood against it."""
         if self.attempt is not None:
-            self.attempt.was_right()
+            self.attempt.was_no_failure()
 
 
 async def look_at(db: AsyncSession, email: str, user: User | None, network: str | None, password: str) -> Guess:
@@ -32,7 +33,14 @@ async def look_at(db: AsyncSession, email: str, user: User | None, network: str 
 
     Raises:
         RateLimited: too many tries failed at this account.
+        Overloaded: nothing was looked at, and nothing counts.
     """
     async with released(db):
         attempt = await limits.attempt(email, network)
-        return Guess(*await password_matches(password, user.hashed_password if user else None), attempt)
+        try:
+            looked_at = await password_matches(password, user.hashed_password if user else None)
+        except Overloaded:
+            if attempt is not None:
+                attempt.was_no_failure()
+            raise
+        return Guess(*looked_at, attempt)

@@ -89,13 +89,13 @@ async def check(rule: str, subject: str) -> Verdict | None:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try at an account's password. It counts as a failure until it is said to have been right."""
+    """A try at an account's password. It counts as a failure until it is said that it was none."""
 
     name: str
     token: str
 
-    def was_right(self) -> None:
-        """It was no failure. Nobody waits for this."""
+    def was_no_failure(self) -> None:
+        """It was right, or never looked at. Nobody waits for this."""
         background.start(limiter.give_back(self.name, self.token))
 
 

@@ -6,7 +6,10 @@ import pytest
 from httpx2 import AsyncClient
 
 from app.api import pressure
+from app.core import security
+from app.core.config import settings
 from tests.flows import V1, Account, problem, signed_in
+from tests.waiting import eventually
 
 
 async def test_what_comes_while_too_many_wait_is_refused_and_health_is_not(
@@ -22,3 +25,26 @@ async def test_what_comes_while_too_many_wait_is_refused_and_health_is_not(
     assert health.status_code == 200
     assert pressure.Turn.waiting == 0
     assert (await account.login()).status_code == 200
+
+
+async def test_a_sign_in_that_is_refused_for_the_crowd_counts_as_no_guess(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = Account(client)
+    assert (await account.register()).status_code == 201
+    # The figures alone: the limits are off in this process, and a real crowd would be refused by chance.
+    for name, value in {
+        "rate_limit_enabled": True,
+        "rate_limit_login": "false",
+        "rate_limit_account": "3/hour",
+    }.items():
+        monkeypatch.setitem(settings.__dict__, name, value)
+    with monkeypatch.context() as crowded:
+        crowded.setattr(security, "MOST_HASHES", 0)
+        for _ in range(3):
+            assert problem(await account.login()) == (503, "overloaded")
+
+    async def is_let_in() -> bool:
+        return (await account.login()).status_code == 200
+
+    await eventually(is_let_in)  # what was counted is given back beside the answer
