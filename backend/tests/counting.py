@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from app.core import security
 from app.core.db import engine
+from app.core.direct import Direct
 
 
 @contextmanager
@@ -22,10 +23,18 @@ def statements() -> Iterator[list[str]]:
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         found.append(statement)
 
+    run = Direct.all
+
+    async def noted(self: Direct, *args: Any, **values: Any) -> Any:
+        found.append(self.sql)
+        return await run(self, *args, **values)
+
     event.listen(engine().sync_engine, "before_cursor_execute", note)
+    Direct.all = noted  # type: ignore[method-assign]  # what goes past SQLAlchemy counts too
     try:
         yield found
     finally:
+        Direct.all = run  # type: ignore[method-assign]
         event.remove(engine().sync_engine, "before_cursor_execute", note)
 
 

@@ -51,7 +51,8 @@ class Edge:
         elif await shortcut.answered(scope, seen.get(b"authorization", b""), exchange.send):
             return
         exchange.turn = Turn(exchange.refuse, counts=scope["path"] not in limits.EXEMPT)
-        await exchange.turn.run(partial(self.app, scope, receive, exchange.send))
+        way = partial(shortcut.refreshed, self.app) if scope["path"] == shortcut.REFRESH else self.app
+        await exchange.turn.run(partial(way, scope, receive, exchange.send))
 
 
 class Refusing(Edge):

@@ -68,7 +68,7 @@ async def before_verifying() -> None:
         background.start(_refresh())
 
 
-async def before_publishing() -> None:
+async def before_answering() -> None:
     """Know which keys there are, as of a second ago; of before, while the database is away."""
     if _reader.began == NEVER:
         await _look(since=time.monotonic())
@@ -96,7 +96,7 @@ async def _look(*, since: float) -> None:
 
 async def _refresh() -> None:
     try:
-        await _look(since=time.monotonic())
+        await _look(since=time.monotonic() - EVERY)
     except Exception as error:  # noqa: BLE001 - the database is away: what is known holds, and the next request looks again
         log.warning("signing_keys_unread", error=type(error).__name__)
     finally:

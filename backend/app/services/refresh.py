@@ -1,15 +1,22 @@
 """Refresh tokens: spent for a new pair by one compare-and-swap; a replayed one ends its session."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core import direct
 from app.core.clock import utc_now
+from app.core.db import engine
 from app.core.errors import InvalidAccessToken, InvalidRefreshToken, RefreshTokenReused, SessionRevoked
 from app.core.metrics import SESSIONS_REPLAYED
 from app.core.security import read_access_token
+from app.core.sql import is_sqlite
+from app.core.together import Together
+from app.crud import rotation
 from app.crud import session as rows
 from app.models.audit import Action
 from app.models.user import User
@@ -17,6 +24,7 @@ from app.models.user_session import UserSession
 from app.schemas.auth import TokenPair
 from app.services import audit, key_ring, mailing, sessions, tokens
 from app.services.mailing import Notice
+from app.services.tokens import RefreshToken
 
 GRACE = timedelta(seconds=10)  # two tabs, or an answer that was lost: the token before the current one still answers
 
@@ -53,7 +61,48 @@ async def refresh(db: AsyncSession, presented: str) -> TokenPair:
     raise RefreshTokenReused
 
 
-async def look_up(db: AsyncSession, presented: str) -> tuple[tokens.RefreshToken, UserSession, User]:
+async def at_once(presented: str) -> TokenPair | None:
+    """The usual case on PostgreSQL at a fraction of the cost: the current token of a session that stands.
+
+    None where it is another: nothing has changed then, or nobody knows since the connection broke; `refresh` finds out.
+    """
+    token = tokens.parse_refresh_token(presented)
+    if token is None or is_sqlite(engine()):
+        return None
+    await key_ring.before_answering()
+    turned = await _together.answer(token)
+    return sessions.pair(turned.session, token.generation + 1, turned.expires_at) if turned else None
+
+
+class Turned(NamedTuple):
+    """A session whose next generation is the current one."""
+
+    session: rotation.Living
+    expires_at: datetime
+
+
+async def _turn(presented: Sequence[RefreshToken]) -> dict[RefreshToken, Turned]:
+    """Turn those sessions whose current token is there, and that nobody else turns at this moment."""
+    now, right, turns = utc_now(), dict[RefreshToken, Turned](), list[rotation.Turn]()
+    try:
+        async with direct.connected() as connection:
+            standing = await rotation.living(connection, [token.session_id for token in presented], now=now)
+            for token in presented:
+                session = standing.get(token.session_id)
+                if session and token.generation == session.generation and token.is_of(session):
+                    successor = tokens.fingerprint(tokens.refresh_token(session, token.generation + 1))
+                    right[token] = Turned(session, sessions.end_of_life(session, now))
+                    turns.append(rotation.Turn(session.id, token.generation, successor, right[token].expires_at))
+            done = await rotation.turn(connection, turns, now=now) if turns else set()
+    except direct.Broken:
+        return {}
+    return {token: turned for token, turned in right.items() if token.session_id in done}
+
+
+_together = Together(_turn)
+
+
+async def look_up(db: AsyncSession, presented: str) -> tuple[RefreshToken, UserSession, User]:
     """A refresh token that is ours, its session, whether that still lives or not, and its account.
 
     Raises:

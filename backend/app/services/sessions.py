@@ -1,6 +1,7 @@
 """Sign-ins: one row each, from login to its end, and at most so many for an account."""
 
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -32,6 +33,15 @@ FRESH = timedelta(minutes=15)
 log = structlog.get_logger()
 
 
+class Opened(tokens.Root, Protocol):
+    """What is settled when a session opens."""
+
+    @property
+    def user_id(self) -> UUID: ...
+    @property
+    def created_at(self) -> datetime: ...
+
+
 async def open_session(db: AsyncSession, user: User) -> TokenPair:
     """Sign `user`, whose row is locked, in. Past SESSIONS_PER_USER the one that was used longest ago ends."""
     await key_ring.before_signing(db)
@@ -60,12 +70,12 @@ async def open_session(db: AsyncSession, user: User) -> TokenPair:
     return pair(session, session.generation, session.expires_at)
 
 
-def end_of_life(session: UserSession, now: datetime) -> datetime:
+def end_of_life(session: Opened, now: datetime) -> datetime:
     """When a session that is used now ends: 14 days later, but 60 days after sign-in at the latest."""
     return min(now + IDLE, session.created_at + ABSOLUTE)
 
 
-def pair(session: UserSession, generation: int, expires_at: datetime) -> TokenPair:
+def pair(session: Opened, generation: int, expires_at: datetime) -> TokenPair:
     """The tokens of a session's generation."""
     access, life = issue_access_token(session.user_id, session.id, until=expires_at)
     return TokenPair(

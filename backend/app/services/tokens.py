@@ -7,11 +7,11 @@ import hmac
 import secrets
 import struct
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from app.core.secrets import derive_key, key_id
 from app.models.mail_token import MailToken
-from app.models.user_session import UserSession
 
 REFRESH_PREFIX, MAIL_PREFIX = "nfr_", "nfm_"
 _REFRESH = struct.Struct(">16sI32s")
@@ -27,6 +27,17 @@ def fingerprint(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+class Root(Protocol):
+    """What a session's refresh tokens are made from. It never changes."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def salt(self) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
     """A refresh token as it was presented: well-formed, not yet proven."""
@@ -35,14 +46,14 @@ class RefreshToken:
     generation: int
     mac: bytes
 
-    def is_of(self, session: UserSession) -> bool:
+    def is_of(self, session: Root) -> bool:
         """Whether this installation made it for that session, whatever its generation."""
         if session.key_id != key_id():
             return False
         return hmac.compare_digest(self.mac, _refresh_mac(session.id, self.generation, session.salt))
 
 
-def refresh_token(session: UserSession, generation: int) -> str:
+def refresh_token(session: Root, generation: int) -> str:
     """The refresh token of a session's generation: `nfr_` and base64url of session id, generation and MAC."""
     mac = _refresh_mac(session.id, generation, session.salt)
     return REFRESH_PREFIX + _encode(_REFRESH.pack(session.id.bytes, generation, mac))

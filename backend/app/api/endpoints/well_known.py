@@ -26,7 +26,7 @@ router = StrictRouter(prefix="/.well-known")
 @router.get("/jwks.json", tags=["auth"], responses=UNCHANGED)
 async def read_jwks(request: Request) -> dict[str, Any]:
     """The public keys that sign access tokens (RFC 7517). The next key stands here before it signs."""
-    await key_ring.before_publishing()
+    await key_ring.before_answering()
     return conditional(request, to_json(jwks()), "application/json", SHORT)  # type: ignore[return-value]  # the annotation is for the documentation
 
 
