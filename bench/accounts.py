@@ -1,7 +1,8 @@
 """Signing in, registering and refreshing against what they cannot do without, and the memory of a flood of sign-ins.
 
 A sign-in cannot be faster than its hash: that runs alone in a process of its own, with as many threads. A refresh is
-one compare-and-swap: a bare FastAPI endpoint does one by asyncpg, in 10 connections as ours has.
+one compare-and-swap: a bare FastAPI endpoint does one by asyncpg, in 10 connections as ours has. PocketBase's is beside
+it, which signs a new token, and writes and ends nothing: the one before goes on being valid.
 """
 
 import json
@@ -25,6 +26,7 @@ from tests.processes import free_port
 ACCOUNTS, FLOOD = 2_000, 400
 HASH, LOGIN, REGISTER = "Argon2id alone", "POST /auth/login", "POST /auth/register"
 SWAP, REFRESH = "bare FastAPI, one compare-and-swap", "POST /auth/refresh"
+POCKETBASE = "PocketBase (Go, SQLite), auth-refresh"
 MIB = 1024 * 1024
 
 
@@ -100,6 +102,11 @@ def main() -> int:
         pairs = signed_in(ours, ACCOUNTS)
         tokens, rows = iter([refresh for _, refresh in pairs]), iter(range(1, 1_001))
         bare = swap(ours)
+        beside = {}
+        if start.are_installed():
+            port, _, token = start.pocketbase(ours)
+            path = "/api/collections/users/auth-refresh"
+            beside[POCKETBASE] = partial(measure, port, path, given=[token], kind="renew")
         rounds = in_turn(
             {
                 HASH: partial(hash_alone, ours),
@@ -107,6 +114,7 @@ def main() -> int:
                 REGISTER: partial(registering, ours),
                 SWAP: partial(swapping, bare, rows),
                 REFRESH: partial(refreshing, ours, tokens),
+                **beside,
             }
         )
         before, most, after = flood(ours)
@@ -114,6 +122,8 @@ def main() -> int:
     print(machine())
     print(f"{CONNECTIONS} connections, {ROUNDS} rounds of {SECONDS:g} s, {threads} threads that hash, medians\n")
     print(table_of(of_medians(rounds)), "\n")
+    if beside:
+        print(f"refresh to PocketBase's: {ratio(rounds, REFRESH, POCKETBASE):.2f}")
     print(f"{FLOOD} connections that sign in: {before:.0f} MiB before, {most:.0f} at most, {after:.0f} after")
     return judge(
         {

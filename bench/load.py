@@ -9,6 +9,7 @@ get       (the default) an access token. Each request draws one by Zipf's law, t
 refresh   a refresh token, one for each connection, which goes on with the one that it is answered.
 swap      a number, one for each connection: the row whose generation it turns.
 post      a JSON body, used in turn.
+renew     an access token, sent with an empty POST, used in turn.
 """
 
 import asyncio
@@ -76,8 +77,9 @@ def request_for(port: int, path: str, token: str = "") -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *bearer, "", ""]).encode()
 
 
-def post_for(port: int, path: str, body: str) -> bytes:
+def post_for(port: int, path: str, body: str, token: str = "") -> bytes:
     said = [f"Host: 127.0.0.1:{port}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    said += [f"Authorization: Bearer {token}"] if token else []
     return "\r\n".join([f"POST {path} HTTP/1.1", *said, "", body]).encode()
 
 
@@ -86,6 +88,9 @@ def asking(kind: str, port: int, path: str, given: Sequence[str], *, once: bool)
     if kind == "get":
         requests = requests_for(port, path, given, once=once)
         yield from itertools.repeat(lambda _: next(requests, None))
+    elif kind == "renew":
+        tokens = itertools.cycle(given)
+        yield from itertools.repeat(lambda _: post_for(port, path, "", next(tokens)))
     elif kind == "post":
         bodies = itertools.cycle(given)
         yield from itertools.repeat(lambda _: post_for(port, path, next(bodies)))
