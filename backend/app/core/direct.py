@@ -3,7 +3,7 @@
 Each commits by itself. The connections are those of the engine's pool, with its bounds and its time limits.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,9 +32,13 @@ class Direct:
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError
         """
-        known = self._fixed | values
-        rows: list[Any] = await connection.fetch(self.sql, *[known[name] for name in self._order])
+        rows: list[Any] = await connection.fetch(self.sql, *self.arguments(values))
         return rows
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values in the order in which the statement takes them."""
+        known = {**self._fixed, **values}
+        return [known[name] for name in self._order]
 
 
 @asynccontextmanager

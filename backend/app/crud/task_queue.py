@@ -10,7 +10,7 @@ from sqlmodel import case, col, delete, func, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now
-from app.models.background_task import BackgroundTask, TaskStatus
+from app.models.background_task import HELD, BackgroundTask, TaskStatus
 from app.models.task_queue import PausedQueue
 
 _c: Any = BackgroundTask.__table__.c  # type: ignore[attr-defined]  # SQLModel sets it on every table class
@@ -41,10 +41,10 @@ async def pause(db: AsyncSession, name: str) -> bool:
 
     What was rung and not claimed goes back, so that its message is void.
     """
-    rung = (_c.queue == name) & (_c.status == TaskStatus.queued)
+    rung = (HELD, _c.queue == name, _c.status == TaskStatus.queued)
     back = {"status": TaskStatus.pending, "lease_until": None, "revision": _c.revision + 1}
     new = await _mark(db, name)
-    await db.exec(update(BackgroundTask).where(rung).values(**back).execution_options(synchronize_session=False))
+    await db.exec(update(BackgroundTask).where(*rung).values(**back).execution_options(synchronize_session=False))
     return new
 
 
@@ -71,11 +71,7 @@ async def loads(db: AsyncSession) -> dict[str, Load]:
     for name, number, due, first, now in (await db.exec(pending)).all():
         found[name].due, found[name].later = due, number - due
         found[name].oldest_due = max(0.0, (now - first).total_seconds()) if due else None
-    held = (
-        select(_c.queue, _c.status, func.count())
-        .where(_c.status.in_((TaskStatus.queued, TaskStatus.running)))
-        .group_by(_c.queue, _c.status)
-    )
+    held = select(_c.queue, _c.status, func.count()).where(HELD).group_by(_c.queue, _c.status)
     for name, status, number in (await db.exec(held)).all():
         setattr(found[name], "running" if status == TaskStatus.running else "rung", number)
     return dict(found)

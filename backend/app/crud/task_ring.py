@@ -10,21 +10,20 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import String, exists, literal, true, union_all
+from sqlalchemy import String, and_, exists, literal, true, union_all
 from sqlalchemy import select as sa_select
 from sqlmodel import col, func, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now
-from app.models.background_task import LEISURELY, URGENT, BackgroundTask, TaskStatus
+from app.models.background_task import HELD, LEISURELY, URGENT, BackgroundTask, TaskStatus
 from app.models.task_queue import PausedQueue
 
 RING_LEASE = timedelta(seconds=15)  # a message that nobody took by then is taken for lost, and the row is rung again
 
 _table: Any = BackgroundTask.__table__  # type: ignore[attr-defined]  # SQLModel sets it on every table class
 _c = _table.c
-_leased = _c.status.in_((TaskStatus.queued, TaskStatus.running))
-_lapsed = _leased & (_c.lease_until < db_now())
+_lapsed = and_(HELD, _c.lease_until < db_now())
 _due = (_c.status == TaskStatus.pending) & (_c.run_at <= db_now())
 _BACK = {"status": TaskStatus.pending, "lease_until": None, "revision": _c.revision + 1}
 _ENDED = {"lease_until": None, "completed_at": db_now(), "revision": _c.revision + 1}
@@ -70,7 +69,7 @@ async def any_lapsed(db: AsyncSession) -> bool:
 
 async def give_up(db: AsyncSession) -> list[UUID]:
     """Park the tasks whose worker died on their last attempt, and end those that were asked to stop meanwhile."""
-    lapsed = (_c.status == TaskStatus.running) & (_c.lease_until < db_now())
+    lapsed = _lapsed & (_c.status == TaskStatus.running)
     asked = update(_table).where(lapsed, _c.cancel_requested).values(status=TaskStatus.cancelled, **_ENDED)
     await db.exec(asked)
     statement = (
@@ -123,7 +122,7 @@ async def _ring(db: AsyncSession, chosen: Any) -> list[Rung]:
 
 async def queued(db: AsyncSession) -> dict[str, int]:
     """How many rows of each queue have been rung and not been claimed."""
-    counts = select(_c.queue, func.count()).where(_c.status == TaskStatus.queued).group_by(_c.queue)
+    counts = select(_c.queue, func.count()).where(HELD, _c.status == TaskStatus.queued).group_by(_c.queue)
     return dict((await db.exec(counts)).all())
 
 

@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now
 from app.crud import task_queue, task_ring
-from app.models.background_task import LEISURELY, URGENT, BackgroundTask, TaskStatus
+from app.models.background_task import HELD, LEISURELY, URGENT, BackgroundTask, TaskStatus
 
 MOST = 10_000  # rows that are counted in a queue
 PATIENCE = timedelta(seconds=30)  # how long a due row may wait while nothing runs and nothing ends
@@ -35,7 +35,7 @@ def first_due(queue: str) -> Any:
 
 def first_rung(queue: str) -> Any:
     """Since when the oldest row is due that was rung and not claimed: a few hundred rows at most are."""
-    return select(func.min(_c.run_at)).where(_c.status == TaskStatus.queued, _c.queue == queue)
+    return select(func.min(_c.run_at)).where(HELD, _c.status == TaskStatus.queued, _c.queue == queue)
 
 
 def due(queue: str, now: datetime) -> Any:
@@ -46,7 +46,7 @@ def due(queue: str, now: datetime) -> Any:
 
 def runs(now: datetime) -> Any:
     """A row whose lease a worker holds."""
-    return select(_c.id).where(_c.status == TaskStatus.running, _c.lease_until > now).limit(1)
+    return select(_c.id).where(HELD, _c.status == TaskStatus.running, _c.lease_until > now).limit(1)
 
 
 def ended_lately(now: datetime) -> Any:

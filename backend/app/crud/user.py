@@ -7,7 +7,7 @@ from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import insert_new
-from app.models.user import HAS_NO_ROLE, User
+from app.models.user import UNPROVEN, User
 from app.models.user_session import UserSession
 from app.schemas.users import UserCreate, UserUpdate, canonical_email
 
@@ -67,7 +67,7 @@ async def purge_unverified(db: AsyncSession, *, before: datetime, most: int) -> 
     signed_in = select(UserSession.id).where(UserSession.user_id == User.id).exists()
     old = (
         select(User.id)
-        .where(col(User.is_verified).is_(False), HAS_NO_ROLE, col(User.created_at) < before, ~signed_in)
+        .where(UNPROVEN, col(User.created_at) < before, ~signed_in)
         .limit(most)
         .with_for_update(skip_locked=True)
     )

@@ -36,6 +36,9 @@ class TaskStatus(StrEnum):
 ALIVE = (TaskStatus.pending, TaskStatus.queued, TaskStatus.running)
 """What is still to come, or under way."""
 ALIVE_WITH_KEY = "dedupe_key IS NOT NULL AND status IN ('pending', 'queued', 'running')"
+_HELD = "status IN ('queued', 'running')"
+HELD = text(f"background_tasks.{_HELD}")
+"""What is rung or runs, in the words of its index: SQLite uses that for no other words."""
 URGENT, USUAL, LEISURELY = 0, 5, 9  # priorities: the first, the usual and the last
 
 
@@ -53,7 +56,7 @@ class BackgroundTask(Table, table=True):
         # Whether anything is due at all, and since when: asked each second, and at each wake-up.
         Index("ix_background_tasks_run_at", "run_at", **_partial("status = 'pending'")),
         # Leases that ran out, and what is rung or runs: a few hundred rows, however many there are.
-        Index("ix_background_tasks_lease", "lease_until", **_partial("status IN ('queued', 'running')")),
+        Index("ix_background_tasks_lease", "lease_until", **_partial(_HELD)),
         Index("ix_background_tasks_owner", "user_id", "id"),
         Index("ix_background_tasks_completed", "completed_at"),
         # What an operator looks for among the many that went well.

@@ -7,15 +7,19 @@ from app.core.clock import utc_now
 from app.core.sql import UTCDateTime
 from app.models.base import JSON_TYPE, Table
 
-HAS_ROLES, HAS_NO_ROLE = text("roles <> '[]'"), text("roles = '[]'")
-"""In the words of the index over those few accounts that have one; a query that says so is answered by it."""
+HAS_ROLES, UNPROVEN = text("roles <> '[]'"), text("NOT is_verified AND roles = '[]'")
+"""In the words of the indexes over those few accounts; a query that says so is answered by one."""
 
 
 class User(Table, table=True):
     """An account. `email` is canonical (`schemas.users.canonical_email`), so an address is unique in any spelling."""
 
     __tablename__ = "users"
-    __table_args__ = (Index("ix_users_staff", "id", sqlite_where=HAS_ROLES, postgresql_where=HAS_ROLES),)
+    __table_args__ = (
+        Index("ix_users_staff", "id", sqlite_where=HAS_ROLES, postgresql_where=HAS_ROLES),
+        # What the sweep looks for where an address has to be verified.
+        Index("ix_users_unproven", "created_at", sqlite_where=UNPROVEN, postgresql_where=UNPROVEN),
+    )
 
     email: str = Field(max_length=320, unique=True)
     hashed_password: str = Field(max_length=255, repr=False)
