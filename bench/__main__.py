@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import accounts, me, parity, tasks
+from bench import accounts, me, parity, start, tasks
 
-TABLES = {"me": me, "accounts": accounts, "parity": parity, "tasks": tasks}
+TABLES = {"me": me, "accounts": accounts, "start": start, "parity": parity, "tasks": tasks}
 
 
 def main(names: list[str]) -> int:

@@ -8,15 +8,17 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import aiosmtplib
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.core.clock import utc_now
 from app.core.config import settings
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "email"
 SMTP_TIMEOUT = 20  # seconds for each step of the conversation
@@ -45,7 +47,9 @@ class MailRefused(Exception):
 
 
 @lru_cache(maxsize=1)
-def _templates() -> Environment:
+def _templates() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # not for an API process, which writes no mail
+
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),  # noqa: S701 - text parts are no markup

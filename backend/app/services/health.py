@@ -1,5 +1,6 @@
 """Whether this process can serve: what it cannot do without makes it unhealthy, what it can makes it degraded."""
 
+import ast
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
@@ -7,7 +8,6 @@ from pathlib import Path
 from time import perf_counter
 
 import structlog
-from alembic.script import ScriptDirectory
 
 from app import __version__
 from app.core.clock import utc_now
@@ -106,6 +106,13 @@ async def _migrations() -> State:
 
 @lru_cache(maxsize=1)
 def _revisions() -> tuple[str | None, frozenset[str]]:
-    """The newest revision that this code ships, and all of them."""
-    scripts = ScriptDirectory(str(MIGRATIONS))
-    return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())
+    """The newest revision that this code ships, and all of them. Alembic, which knows too, takes 60 ms to load."""
+    said: dict[str, set[str]] = {"revision": set(), "down_revision": set()}
+    for script in MIGRATIONS.glob("versions/*.py"):
+        for line in ast.parse(script.read_bytes()).body:
+            if isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
+                target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+                given = [one.value for one in ast.walk(line.value) if isinstance(one, ast.Constant)]
+                said.get(getattr(target, "id", ""), set()).update(one for one in given if isinstance(one, str))
+    known = said["revision"]
+    return next(iter(known - said["down_revision"]), None), frozenset(known)

@@ -14,6 +14,7 @@ from sqlmodel import SQLModel
 
 import app.models  # noqa: F401 - registers every table
 from app.core.db import build_engine
+from app.services import health
 from app.tools import migrate
 from tests.databases import empty_database
 from tests.services import BACKEND, Services
@@ -180,3 +181,9 @@ async def test_several_processes_may_migrate_at_once(url: str) -> None:
     started = [await asyncio.create_subprocess_exec(*command, env=env, cwd=BACKEND) for _ in range(3)]
     assert [await process.wait() for process in started] == [0, 0, 0]
     migrate.check(url)
+
+
+def test_readiness_knows_the_revisions_that_alembic_knows() -> None:
+    scripts = ScriptDirectory.from_config(migrate.config())
+    known = frozenset(script.revision for script in scripts.walk_revisions())
+    assert health._revisions() == (scripts.get_current_head(), known)

@@ -3,12 +3,11 @@
 import inspect
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastapi_offline
 from fastapi import Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
-from jinja2 import Environment, FileSystemLoader
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
@@ -16,6 +15,9 @@ from app.api.conditional import conditional
 from app.api.strict import StrictRouter
 from app.core.config import settings
 from app.core.errors import AppError, NotFound, catalogue
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 OFFLINE = Path(fastapi_offline.__file__).parent / "static"
@@ -27,14 +29,19 @@ PAGE = _BASE + "script-src 'self'; style-src 'self'"
 # Both viewers make <style> elements at run time; Redoc searches in a worker that it makes from a blob.
 DOCS = _BASE + "script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
 
-_templates = Environment(loader=FileSystemLoader(STATIC), autoescape=True)
-
 router = StrictRouter()
 docs_router = StrictRouter()
 
 
+@lru_cache(maxsize=1)
+def _templates() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader  # with the first page, not with the process
+
+    return Environment(loader=FileSystemLoader(STATIC), autoescape=True)
+
+
 def _page(name: str, csp: str = PAGE, cache: str = "no-store", **values: Any) -> HTMLResponse:
-    html = _templates.get_template(f"{name}.html.j2").render(**values)
+    html = _templates().get_template(f"{name}.html.j2").render(**values)
     return HTMLResponse(html, headers={"Content-Security-Policy": csp, "Cache-Control": cache})
 
 
