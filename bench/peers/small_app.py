@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import Field, SQLModel, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-engine = create_async_engine(os.environ["PEER_DATABASE"].replace("postgresql://", "postgresql+asyncpg://"))
+database = os.environ.get("PEER_DATABASE", "postgresql://127.0.0.1/nothing")
+engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"))
 
 
 class Hero(SQLModel, table=True):
