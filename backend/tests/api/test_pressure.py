@@ -1,15 +1,23 @@
 """More requests than may wait for their answer."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
 from httpx2 import AsyncClient
+from sqlalchemy import text
+from sqlmodel import select
 
 from app.api import pressure
 from app.core import security
 from app.core.config import settings
+from app.core.db import new_session
+from app.models import User
+from app.models.user_session import UserSession
 from tests.flows import V1, Account, problem, signed_in
 from tests.waiting import eventually
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def test_what_comes_while_too_many_wait_is_refused_and_health_is_not(
@@ -48,3 +56,27 @@ async def test_a_sign_in_that_is_refused_for_the_crowd_counts_as_no_guess(
         return (await account.login()).status_code == 200
 
     await eventually(is_let_in)  # what was counted is given back beside the answer
+
+
+@pytest.mark.stack("server")
+async def test_of_two_that_wait_for_each_other_the_request_is_to_be_tried_again(client: AsyncClient) -> None:
+    account = await signed_in(client)
+    session_id = UUID((await client.get(f"{V1}/users/me/sessions", headers=account.bearer)).json()["items"][0]["id"])
+    async with new_session() as other, new_session(read_only=True) as watching:
+        await other.exec(select(UserSession.id).where(UserSession.id == session_id).with_for_update())
+        leaving = asyncio.create_task(account.logout())  # it locks the account, then waits for the session
+
+        async def waits() -> bool:
+            connection = await watching.connection()
+            found = int((await connection.execute(text(WAITING))).scalar_one())
+            await watching.rollback()
+            return found > 0
+
+        await eventually(waits)
+        await other.exec(select(User.id).where(User.email == account.email).with_for_update())
+        answer = await leaving
+        assert problem(answer) == (503, "service_unavailable")
+        assert answer.headers["retry-after"].isdigit()
+        await other.rollback()
+    assert (await account.me()).status_code == 200
+    assert (await account.logout()).status_code == 204
