@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import accounts, me, memory, parity, start, tasks
+from bench import accounts, me, memory, parity, scale, start, tasks
 
-TABLES = {"me": me, "accounts": accounts, "start": start, "memory": memory, "parity": parity, "tasks": tasks}
+TABLES = {"me": me, "accounts": accounts, "start": start, "memory": memory, "scale": scale, "parity": parity, "tasks": tasks}
 
 
 def main(names: list[str]) -> int:
