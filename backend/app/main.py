@@ -12,12 +12,12 @@ from starlette.types import Receive, Scope, Send
 import app as package
 from app.api import openapi, problems, streams
 from app.api.api import api_router
-from app.api.endpoints import pages, well_known
+from app.api.endpoints import ofrep, pages, well_known
 from app.api.middleware import Edge
 from app.api.v2.api import api_router as api_router_v2
 from app.core import background, db, logging, redis, secret_check, security
 from app.core.config import Environment, settings
-from app.services import feed, health, limits
+from app.services import dynamic_config, feed, health, limits
 
 
 @asynccontextmanager
@@ -29,7 +29,9 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     health.draining(False)
     limits.start()
     streams.start()
-    beside = [asyncio.create_task(secret_check.watch()), asyncio.create_task(feed.follow())]
+    dynamic_config.start()
+    running = (secret_check.watch(), feed.follow(), dynamic_config.follow())
+    beside = [asyncio.create_task(one) for one in running]
     yield
     health.draining(True)
     for task in beside:
@@ -67,6 +69,7 @@ def create_app() -> FastAPI:
     made.include_router(api_router, prefix="/api/v1")
     made.include_router(api_router_v2, prefix="/api/v2")
     made.include_router(well_known.router)
+    made.include_router(ofrep.router)
     made.include_router(pages.router)
     if settings.serves_docs:
         made.include_router(pages.docs_router)

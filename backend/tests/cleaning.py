@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 
 import app.models  # noqa: F401 - registers every table
 from app.core.db import new_session
+from app.services import dynamic_config
 
 # Which database this is, which processes live on it (the session's worker among them) and when these do what is
 # periodic (tomorrow, see `stack.py`), and what nobody can delete.
@@ -24,3 +25,6 @@ async def empty_tables() -> None:
         for name in todo:
             await db.exec(text(f"DELETE FROM {name}"))  # type: ignore[call-overload] # typed for select() only
         await db.commit()
+    if "config_revisions" in todo:  # the process is told as the feed would tell it
+        dynamic_config._forget(None)
+        await dynamic_config.fresh()

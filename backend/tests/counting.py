@@ -34,7 +34,7 @@ def statements() -> Iterator[list[str]]:
     try:
         yield found
     finally:
-        Direct.all = run  # type: ignore[method-assign]
+        Direct.all = run  # type: ignore[method-assign]  # as it was
         event.remove(engine().sync_engine, "before_cursor_execute", note)
 
 

@@ -19,6 +19,8 @@ BOUNDED = frozenset({"installation", "paused_queues", "task_schedules", "leases"
 BY_NUMBER = frozenset({"audit_seals", "changes"})
 """Tables that SQLite keeps in the order of their key: the last row is read from the end, and it calls that a scan."""
 _SCAN = re.compile(r"SCAN (\w+)")
+_WALK = re.compile(r"SCAN (\w+) USING (?:COVERING )?INDEX sqlite_autoindex_\w+")
+"""By the order of the key: fine for the first page of all rows, and not for those that fit a condition."""
 Asked = dict[str, Any]
 """Statements, and the values that each was asked with last."""
 
@@ -56,6 +58,8 @@ async def _scanned(connection: AsyncConnection, statement: str, values: Any) -> 
         rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
         details = [str(row[3]) for row in rows]
         found = [match[1] for match in map(_SCAN.fullmatch, details) if match]
+        if " WHERE " in " ".join(statement.split()):
+            found += [match[1] for match in map(_WALK.fullmatch, details) if match]
         whole = {name for name in found if not (name in BY_NUMBER and "LIMIT" in statement)}
         return [name for name in whole if name in SQLModel.metadata.tables]
     # On a small table a scan is the cheapest, so that it is forbidden: what scans all the same has no index.
@@ -79,9 +83,7 @@ def _scans(node: Any) -> Iterator[str]:
         for one in node:
             yield from _scans(one)
     elif isinstance(node, dict):
-        kind, index = node.get("Node Type"), str(node.get("Index Name"))
-        walks = kind in ("Index Scan", "Index Only Scan") and "Index Cond" not in node and "Filter" in node
-        if kind == "Seq Scan" or (walks and index.startswith("pk_")):
+        if node.get("Node Type") == "Seq Scan":
             yield str(node["Relation Name"])
         for value in node.values():
             if isinstance(value, list | dict):

@@ -1,6 +1,8 @@
 """The one list of what may be asked without a token. Everything else answers a stranger with 401."""
 
 V1 = "/api/v1"
+STREAMS = frozenset({f"GET {V1}/config/stream"})
+"""Of these, what does not end by itself."""
 PUBLIC = frozenset(
     {
         # accounts
@@ -17,7 +19,10 @@ PUBLIC = frozenset(
         f"GET {V1}/health",
         f"GET {V1}/health/ready",
         f"GET {V1}/config",
+        "POST /ofrep/v1/evaluate/flags",
+        "POST /ofrep/v1/evaluate/flags/{key}",
         f"GET {V1}/metrics",  # in production it asks for a token of its own
+        *STREAMS,
         # for programs
         "GET /.well-known/jwks.json",
         "GET /.well-known/oauth-authorization-server",

@@ -2,6 +2,7 @@
 
 from app.api.endpoints import (
     admin_audit,
+    admin_config,
     admin_tasks,
     admin_users,
     auth,
@@ -30,6 +31,7 @@ api_router.include_router(tasks.router)
 api_router.include_router(admin_users.router)
 api_router.include_router(admin_tasks.router)
 api_router.include_router(admin_audit.router)
+api_router.include_router(admin_config.router)
 api_router.include_router(health.router)
 api_router.include_router(config.router)
 api_router.include_router(metrics.router)

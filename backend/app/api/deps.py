@@ -17,11 +17,11 @@ from app.core.email import preferred_language
 from app.core.errors import AppError, InvalidAccessToken, NotAuthenticated, PermissionDenied
 from app.core.permissions import Permission
 from app.crud import user as users
-from app.crud.change import take_made
+from app.crud.change import CONFIG, take_made
 from app.models.user import User
 from app.schemas.pages import DEFAULT, MOST, Window
 from app.schemas.principal import Principal
-from app.services import access, feed
+from app.services import access, dynamic_config, feed
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -56,6 +56,8 @@ async def commit(db: AsyncSession) -> None:
         await db.commit()
     finally:  # a commit that nobody heard of may have happened
         feed.apply(made)
+    if any(topic == CONFIG for topic, _ in made):
+        await dynamic_config.fresh()  # the process that answers goes by its own change first
     for action in take_on_commit(db):
         background.start(action())
 
@@ -83,9 +85,19 @@ async def get_principal(token: Annotated[str | None, Depends(bearer)]) -> Princi
     return found
 
 
+async def get_known_principal(token: Annotated[str | None, Depends(bearer)]) -> Principal | None:
+    """Who is asking, or None where no token was sent. One that is not valid is refused all the same.
+
+    Raises:
+        InvalidAccessToken, SessionRevoked
+    """
+    return await get_principal(token) if token else None
+
+
 DB = Annotated[AsyncSession, Depends(get_db)]
 Bearer = Annotated[str | None, Depends(get_bearer)]
 CurrentPrincipal = Annotated[Principal, Depends(get_principal)]
+KnownPrincipal = Annotated[Principal | None, Depends(get_known_principal)]
 
 
 async def get_current_user(principal: CurrentPrincipal, db: DB) -> User:

@@ -32,7 +32,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, reader: Reader, follow: Callable[[Stream], AbstractContextManager[None]]) -> None:
+    def __init__(self, reader: Reader | None, follow: Callable[[Stream], AbstractContextManager[None]]) -> None:
         self._reader, self._follow = reader, follow
         self.status_code, self.background = 200, None
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})

@@ -7,10 +7,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import cors, limits, shortcut
+from app.api import cors, limits, maintenance, shortcut
 from app.api.exchange import Exchange
 from app.api.pressure import Turn
 from app.api.recording import record
+from app.core import declared
 from app.core.errors import AppError, BadRequest
 
 
@@ -43,6 +44,8 @@ class Edge:
             answer.raw_headers = cors.preflight(seen)
             await answer(scope, exchange.receive, exchange.send)
             return
+        if declared.maintenance():
+            await maintenance.admit(scope["path"], seen.get(b"authorization", b""))
         receive = exchange.raw_receive
         if b"content-length" in seen or b"transfer-encoding" in seen:
             if seen.get(b"transfer-encoding", b"chunked").lower() != b"chunked":

@@ -14,6 +14,7 @@ from app.core.errors import (
     HeadTooLarge,
     InternalError,
     InvalidAccessToken,
+    Maintenance,
     NotAuthenticated,
     NotFound,
     Overloaded,
@@ -37,6 +38,7 @@ ALWAYS: tuple[type[AppError], ...] = (
     ValidationFailed,
     InternalError,
     Overloaded,
+    Maintenance,
     ServiceUnavailable,
 )
 WITH_BODY: tuple[type[AppError], ...] = (RequestTimeout, UnsupportedMediaType)

@@ -44,7 +44,7 @@ class Stream:
 
     __slots__ = ("_cut", "_event", "_last", "_news", "confirmed", "over", "reader")
 
-    def __init__(self, reader: Reader, cut: Callable[[], None] | None) -> None:
+    def __init__(self, reader: Reader | None, cut: Callable[[], None] | None) -> None:
         self.reader, self._cut = reader, cut
         self._event, self._last, self._news = b"", False, asyncio.Event()
         self.over = False
@@ -84,7 +84,7 @@ class Stream:
 
 
 _open: set[Stream] = set()
-_of_user: Counter[UUID] = Counter()
+_of_user: Counter[UUID | None] = Counter()
 _guarding: asyncio.Task[None] | None = None
 _stopping = False
 
@@ -104,24 +104,25 @@ def end_all() -> None:
 
 
 @contextmanager
-def opened(reader: Reader, cut: Callable[[], None] | None) -> Iterator[Stream]:
-    """A stream that is open within the block. `cut` breaks off its connection.
+def opened(reader: Reader | None, cut: Callable[[], None] | None) -> Iterator[Stream]:
+    """A stream that is open within the block. `cut` breaks off its connection. Without a reader it is a stranger's.
 
     Raises:
         TooManyStreams: the account has 20 in this process.
-        StreamsFull: the process has as many as STREAMS.
+        StreamsFull: the process has as many as STREAMS, or half as many of strangers.
         ServiceUnavailable: the process stops.
     """
     global _guarding
     if _stopping:
         raise ServiceUnavailable
-    if _of_user[reader.user_id] >= A_USER:
+    whose = reader.user_id if reader else None
+    if whose and _of_user[whose] >= A_USER:
         raise TooManyStreams
-    if len(_open) >= settings.streams:
+    if len(_open) >= settings.streams or (whose is None and _of_user[None] >= settings.streams // 2):
         raise StreamsFull
     stream = Stream(reader, cut)
     _open.add(stream)
-    _of_user[reader.user_id] += 1
+    _of_user[whose] += 1
     EVENT_STREAMS.set(len(_open))
     if _guarding is None or _guarding.done():
         # In a context of its own: its log lines are not those of the request that happened to come first.
@@ -131,9 +132,9 @@ def opened(reader: Reader, cut: Callable[[], None] | None) -> Iterator[Stream]:
     finally:
         stream.close()
         _open.discard(stream)
-        _of_user[reader.user_id] -= 1
-        if not _of_user[reader.user_id]:
-            del _of_user[reader.user_id]
+        _of_user[whose] -= 1
+        if not _of_user[whose]:
+            del _of_user[whose]
         EVENT_STREAMS.set(len(_open))
 
 
@@ -151,22 +152,23 @@ async def _guard() -> None:
         await asyncio.sleep(TICK)
         latest, clock = loop.time() + TICK - BOUND, utc_now()
         for stream in tuple(_open):
-            if stream.confirmed < latest or stream.reader.until <= clock:
+            if stream.reader and (stream.confirmed < latest or stream.reader.until <= clock):
                 stream.end()
 
 
 async def _ask() -> None:
     """Ask after the sessions of all streams at once, and end the streams of those that have ended."""
-    began, streams = asyncio.get_running_loop().time(), tuple(_open)
+    began = asyncio.get_running_loop().time()
+    streams = {stream: stream.reader.session_id for stream in _open if stream.reader}
     try:
         async with asyncio.timeout(BOUND):
-            standing = await access.standing({stream.reader.session_id for stream in streams})
+            standing = await access.standing(set(streams.values()))
     except Exception as error:  # whatever it was, nothing is confirmed now: the guard ends what stays so
         fault = None if is_unavailable(error) else error
         log.warning("streams_not_confirmed", error=type(error).__name__, streams=len(streams), exc_info=fault)
         return
-    for stream in streams:
-        if stream.reader.session_id in standing:
+    for stream, session_id in streams.items():
+        if session_id in standing:
             stream.confirmed = began
         else:
             stream.end()

@@ -21,7 +21,7 @@ MAX_FIELDS = 100
 FORM = "application/x-www-form-urlencoded"
 IS_FORM = re.compile(re.escape(FORM))
 _NAME = r"[a-z0-9!#$&^_.+-]+"  # RFC 6838, section 4.2
-_JSON = re.compile(rf"application/json|{_NAME}/{_NAME}\+json")
+JSON = re.compile(rf"application/json|{_NAME}/{_NAME}\+json")
 _CHARSETS = ("utf-8", "us-ascii")
 _PLACE = re.compile(r" at line \d+ column \d+$")
 _ASCII = bytes(range(128)).decode("ascii")
@@ -83,7 +83,7 @@ async def read_json(request: Request) -> None:
     body = await request.body()
     check_encoding(request)
     if body:
-        check_type(request, _JSON)
+        check_type(request, JSON)
         request._json = parse(body)
         # FastAPI knows JSON by `application/…` alone.
         request._headers = MutableHeaders(raw=[*request.headers.raw])

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from app.cli import audit, tasks, users
+from app.cli import audit, config, tasks, users
 from app.cli.faults import Group, reads
 from app.cli.variables import (
     ACCOUNTS,
@@ -119,6 +119,7 @@ def current() -> None:
 
 
 cli.add_command(users.users)
+cli.add_command(config.config)
 cli.add_command(tasks.tasks)
 cli.add_command(audit.audit)
 

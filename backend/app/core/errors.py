@@ -159,6 +159,29 @@ class ServiceUnavailable(AppError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
 
 
+class Maintenance(AppError):
+    """The service is being looked after.
+
+    Come back after the time that Retry-After says.
+    """
+
+    status, code = 503, "maintenance"
+
+    @classmethod
+    def until(cls, wait: float) -> "Maintenance":
+        """One that tells to wait so many seconds."""
+        return cls(headers={"Retry-After": str(ceil(wait))})
+
+
+class PreconditionFailed(AppError):
+    """It has been changed since it was read.
+
+    `If-Match` names another revision than the one that holds. Read it again, then decide.
+    """
+
+    status, code = 412, "precondition_failed"
+
+
 class Overloaded(AppError):
     """The service is asked for more than it can do now.
 
@@ -272,6 +295,21 @@ class WrongPassword(AppError):
 
 
 # --- accounts -------------------------------------------------------------------------------------------------------
+
+
+class RegistrationClosed(AppError):
+    """Nobody can register here now.
+
+    `registration` in `GET /api/v1/config` says whether it is open, or by invitation.
+    """
+
+    status, code = 403, "registration_closed"
+
+
+class InvitationNeeded(AppError):
+    """Registering takes an invitation code, and this is none."""
+
+    status, code = 403, "invitation_needed"
 
 
 class EmailTaken(AppError):

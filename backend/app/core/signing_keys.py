@@ -4,6 +4,8 @@ One number signs. The next one is published before it signs, and verifies, since
 already. One that has signed goes on verifying until the last of its tokens has expired, and is published as long.
 """
 
+import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,6 +57,28 @@ def use(ring: Ring) -> None:
 def signing() -> tuple[str, OKPKey]:
     """The `kid` and key that sign."""
     return key_of(_ring.number)
+
+
+def sign(claims: dict[str, Any], *, typ: str) -> str:
+    """A JWT (RFC 7519) of these claims by the key that signs.
+
+    What joserfc does to make one takes more than twice the time of the signature; reading is left to it.
+    """
+    kid, key = signing()
+    signed = _header(kid, typ) + b"." + _base64url(_compact(claims).encode())
+    return (signed + b"." + _base64url(key.private_key.sign(signed))).decode()  # type: ignore[union-attr]  # it is private
+
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@lru_cache(maxsize=4)
+def _header(kid: str, typ: str) -> bytes:
+    return _base64url(_compact({"typ": typ, "alg": ALGORITHM, "kid": kid}).encode())
+
+
+def _base64url(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
 
 
 def verifying(kid: str) -> OKPKey:

@@ -15,7 +15,7 @@ from app.core.sql import transaction_id
 from app.crud import purging
 from app.models.change import Change
 
-USER, SESSION, SIGNING = "user", "session", "signing"
+USER, SESSION, SIGNING, CONFIG = "user", "session", "signing", "config"
 _MADE = "changes_made"
 
 

@@ -15,7 +15,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.sql import db_now, insert_new
 from app.crud import purging
 from app.crud.pages import page
-from app.models.background_task import ALIVE, ALIVE_WITH_KEY, BackgroundTask, TaskStatus, TaskType
+from app.models.background_task import ALIVE, ALIVE_WITH_KEY, UNSUCCESSFUL, BackgroundTask, TaskStatus, TaskType
 from app.schemas.pages import Page, Window
 
 _id, _status, _revision = col(BackgroundTask.id), col(BackgroundTask.status), col(BackgroundTask.revision)
@@ -73,6 +73,8 @@ async def find(
         statement = statement.where(BackgroundTask.user_id == owner)
     if status is not None:
         statement = statement.where(_status == status)
+    if status in (TaskStatus.failed, TaskStatus.cancelled) and owner is None:
+        statement = statement.where(UNSUCCESSFUL)
     if task_type is not None:
         statement = statement.where(BackgroundTask.task_type == task_type)
     if queue is not None:

@@ -3,6 +3,7 @@
 from app.models.audit import Action, AuditEvent, AuditOrigin, AuditSeal, AuditUnsealed
 from app.models.background_task import BackgroundTask, TaskStatus, TaskType
 from app.models.change import Change
+from app.models.config_revision import ConfigRevision
 from app.models.export import Export, ExportChunk
 from app.models.heartbeat import Heartbeat
 from app.models.idempotency_key import IdempotencyKey
@@ -24,6 +25,7 @@ __all__ = [
     "AuditUnsealed",
     "BackgroundTask",
     "Change",
+    "ConfigRevision",
     "Export",
     "ExportChunk",
     "Heartbeat",

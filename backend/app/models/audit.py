@@ -48,6 +48,7 @@ class Action(StrEnum):
     task_retried = "task_retried"
     queue_paused = "queue_paused"
     queue_resumed = "queue_resumed"
+    config_changed = "config_changed"
 
 
 class AuditEvent(Table, table=True):

@@ -36,9 +36,9 @@ class TaskStatus(StrEnum):
 ALIVE = (TaskStatus.pending, TaskStatus.queued, TaskStatus.running)
 """What is still to come, or under way."""
 ALIVE_WITH_KEY = "dedupe_key IS NOT NULL AND status IN ('pending', 'queued', 'running')"
-_HELD = "status IN ('queued', 'running')"
-HELD = text(f"background_tasks.{_HELD}")
-"""What is rung or runs, in the words of its index: SQLite uses that for no other words."""
+_HELD, _UNSUCCESSFUL = "status IN ('queued', 'running')", "status IN ('failed', 'cancelled')"
+HELD, UNSUCCESSFUL = text(f"background_tasks.{_HELD}"), text(f"background_tasks.{_UNSUCCESSFUL}")
+"""What is rung or runs, and what did not go well, in the words of their indexes: SQLite uses these for no others."""
 URGENT, USUAL, LEISURELY = 0, 5, 9  # priorities: the first, the usual and the last
 
 
@@ -60,7 +60,7 @@ class BackgroundTask(Table, table=True):
         Index("ix_background_tasks_owner", "user_id", "id"),
         Index("ix_background_tasks_completed", "completed_at"),
         # What an operator looks for among the many that went well.
-        Index("ix_background_tasks_unsuccessful", "id", **_partial("status IN ('failed', 'cancelled')")),
+        Index("ix_background_tasks_unsuccessful", "id", **_partial(_UNSUCCESSFUL)),
         # One that is alive for each key.
         Index(
             "uq_background_tasks_dedupe_key",

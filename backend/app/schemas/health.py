@@ -30,6 +30,7 @@ class Checks(Output):
     redis: Check
     worker: Check
     migrations: Check
+    config: Check
 
 
 class Readiness(Output):

@@ -92,6 +92,9 @@ class UserCreate(Input):
     email: Email
     password: NewPassword = Field(repr=False)
     full_name: FullName | None = None
+    invitation_code: str | None = Field(
+        default=None, max_length=200, repr=False, description="needed while registration is by invitation"
+    )
 
 
 class UserUpdate(Input):

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from uuid import UUID
 
+from app.core import declared
 from app.core.clock import utc_now
-from app.core.errors import InvalidAccessToken, SessionRevoked
+from app.core.errors import InvalidAccessToken, Maintenance, SessionRevoked
+from app.core.permissions import Permission, granted
 from app.core.security import AccessClaims, UnknownKey, read_access_token
 from app.core.sql import batched
 from app.crud import principal
@@ -36,6 +38,16 @@ async def known(access_token: bytes) -> Known:
     if found.revoked_at is not None:
         raise SessionRevoked
     return principal_cache.keep(access_token, claims, found, read_at=moved)
+
+
+def admit(roles: Iterable[str]) -> None:
+    """Let somebody with these roles in, who has proven who it is.
+
+    Raises:
+        Maintenance: only those who may change the configuration come in now.
+    """
+    if declared.maintenance() and Permission.config_write not in granted(roles):
+        raise Maintenance.until(declared.maintenance_retry_after().total_seconds())
 
 
 async def standing(session_ids: Iterable[UUID]) -> set[UUID]:

@@ -1,16 +1,22 @@
 """Accounts: registering, signing in, the profile, and going away."""
 
+import hmac
+
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core import declared
 from app.core.clock import utc_now
 from app.core.config import settings
+from app.core.declared import Registration
 from app.core.email import DEFAULT_LANGUAGE
 from app.core.errors import (
     EmailNotVerified,
     EmailTaken,
     InvalidCredentials,
+    InvitationNeeded,
     ReauthenticationRequired,
+    RegistrationClosed,
     SessionRevoked,
 )
 from app.core.permissions import Role
@@ -24,6 +30,7 @@ from app.schemas.auth import TokenPair, UserLogin
 from app.schemas.principal import Principal
 from app.schemas.users import UserCreate, UserUpdate
 from app.services import (
+    access,
     audit,
     devices,
     erasure,
@@ -50,7 +57,9 @@ async def register(db: AsyncSession, new: UserCreate, language: str = DEFAULT_LA
     Raises:
         EmailTaken: an account has this email, in any letter case (only where that may be told).
         ValidationFailed: the password can be guessed.
+        RegistrationClosed, InvitationNeeded
     """
+    _may_register(new.invitation_code)
     await passwords.check(new.password, (new.email, new.full_name))
     hashed = await hash_password(new.password)
     user = await users.create(db, obj_in=new, hashed_password=hashed, locale=language)
@@ -67,6 +76,16 @@ async def register(db: AsyncSession, new: UserCreate, language: str = DEFAULT_LA
     return user
 
 
+def _may_register(code: str | None) -> None:
+    if declared.registration() is Registration.closed:
+        raise RegistrationClosed
+    if declared.registration() is Registration.invitation:
+        given = (code or "").encode()
+        # Each is compared, so that time tells nothing.
+        if not sum(hmac.compare_digest(given, one.encode()) for one in declared.invitation_codes().codes):
+            raise InvitationNeeded
+
+
 # --- signing in -----------------------------------------------------------------------------------------------------
 
 
@@ -76,6 +95,7 @@ async def login(db: AsyncSession, given: UserLogin) -> TokenPair:
     Raises:
         InvalidCredentials, EmailNotVerified (only after the right password).
         RateLimited: too many tries failed at this address.
+        Maintenance: only those who may change the configuration come in now.
     """
     user, network = await devices.account_at(db, given.email)
     guess = await guesses.look_at(db, given.email, user, network, given.password)
@@ -87,6 +107,7 @@ async def login(db: AsyncSession, given: UserLogin) -> TokenPair:
         await audit.record(db, Action.sign_in_failed, actor=None, target=whose, owner=whose, result="failure")
         raise InvalidCredentials
     guess.was_right()
+    access.admit(current.roles)
     if settings.require_verified_email and not current.is_verified:
         raise EmailNotVerified
     if guess.newer_hash:

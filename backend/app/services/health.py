@@ -17,6 +17,7 @@ from app.core.redis import redis_client
 from app.crud import health as questions
 from app.crud import heartbeat, task_waiting
 from app.schemas.health import Check, Checks, Readiness, State
+from app.services import dynamic_config
 
 TIME_LIMIT = 2.0  # seconds for one check
 MIGRATIONS = Path(__file__).resolve().parents[2] / "alembic"
@@ -35,14 +36,15 @@ def draining(now: bool) -> None:
 
 async def readiness() -> Readiness:
     """All checks at once; together they take as long as the slowest, which is at most 2 s."""
-    database, redis, worker, migrations = await asyncio.gather(
+    database, redis, worker, migrations, config = await asyncio.gather(
         _check("database", _database, State.unhealthy),
         _check("redis", _redis, State.degraded),
         _check("worker", _worker, State.degraded),
         _check("migrations", _migrations, State.unhealthy),
+        _check("config", _config, State.degraded),
     )
-    checks = Checks(database=database, redis=redis, worker=worker, migrations=migrations)
-    states = {check.status for check in (database, redis, worker, migrations)}
+    checks = Checks(database=database, redis=redis, worker=worker, migrations=migrations, config=config)
+    states = {check.status for check in (database, redis, worker, migrations, config)}
     worst = next((state for state in (State.unhealthy, State.degraded) if state in states), State.healthy)
     return Readiness(
         status=State.unhealthy if _draining else worst, timestamp=utc_now(), version=__version__, checks=checks
@@ -92,6 +94,12 @@ async def _worker() -> State:
     async with new_session(read_only=True) as db:
         works = await heartbeat.alive(db, WORKER) and not await task_waiting.stands_still(db, settings.task_queues)
         return State.healthy if works else State.degraded
+
+
+async def _config() -> State:
+    """What was set last is known here; else the values known last are served."""
+    await dynamic_config.fresh()
+    return State.healthy if dynamic_config.is_known() else State.degraded
 
 
 async def _migrations() -> State:

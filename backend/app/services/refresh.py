@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core import direct
+from app.core import declared, direct
 from app.core.clock import utc_now
 from app.core.db import engine
 from app.core.errors import InvalidAccessToken, InvalidRefreshToken, RefreshTokenReused, SessionRevoked
@@ -22,7 +22,7 @@ from app.models.audit import Action
 from app.models.user import User
 from app.models.user_session import UserSession
 from app.schemas.auth import TokenPair
-from app.services import audit, key_ring, mailing, sessions, tokens
+from app.services import access, audit, key_ring, mailing, sessions, tokens
 from app.services.mailing import Notice
 from app.services.tokens import RefreshToken
 
@@ -37,6 +37,7 @@ async def refresh(db: AsyncSession, presented: str) -> TokenPair:
     Raises:
         InvalidRefreshToken: not ours, of no session, or expired.
         SessionRevoked: its session was ended, or its account disabled.
+        Maintenance: only those who may change the configuration come in now.
         RefreshTokenReused: it was spent before, so somebody else may hold it: the session ends.
     """
     token, session, user = await look_up(db, presented)
@@ -46,6 +47,7 @@ async def refresh(db: AsyncSession, presented: str) -> TokenPair:
         raise SessionRevoked
     if session.expires_at <= now:
         raise InvalidRefreshToken
+    access.admit(user.roles)
     if token.generation == session.generation:
         expires_at = sessions.end_of_life(session, now)
         successor = tokens.refresh_token(session, session.generation + 1)
@@ -67,7 +69,7 @@ async def at_once(presented: str) -> TokenPair | None:
     None where it is another: nothing has changed then, or nobody knows since the connection broke; `refresh` finds out.
     """
     token = tokens.parse_refresh_token(presented)
-    if token is None or is_sqlite(engine()):
+    if token is None or is_sqlite(engine()) or declared.maintenance():
         return None
     await key_ring.before_answering()
     turned = await _together.answer(token)

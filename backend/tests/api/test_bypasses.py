@@ -67,7 +67,7 @@ async def document(client: AsyncClient) -> dict[str, Any]:
 
 
 async def test_no_spelling_of_a_path_lets_a_stranger_in(client: AsyncClient, document: dict[str, Any]) -> None:
-    guarded = [(method, filled(path)) for method, path, op in operations(document) if op.get("security")]
+    guarded = [(method, filled(path)) for method, path, op in operations(document) if all(op.get("security", [{}]))]
     assert len(guarded) > 5
     for method, path in guarded:
         for spelt in {path, *spellings(path)}:
@@ -114,6 +114,8 @@ async def test_no_operation_takes_a_field_that_is_not_the_callers_to_set(
     bodies = 0
     for method, path, operation in operations(document):
         if "application/json" not in operation.get("requestBody", {}).get("content", {}) or "/admin/" in path:
+            continue
+        if path.startswith("/ofrep/"):  # a client of that protocol may send a context of its own
             continue
         bodies += 1
         answer = await account.client.request(method, filled(path), json=NOT_THEIRS, headers=account.bearer)

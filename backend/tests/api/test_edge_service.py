@@ -64,7 +64,7 @@ async def test_ready_with_every_part_is_healthy(client: AsyncClient, beating):
     body = answer.json()
     assert (answer.status_code, body["status"]) == (200, "healthy"), body
     assert set(body) == {"status", "timestamp", "version", "checks"}
-    assert set(body["checks"]) == {"database", "redis", "worker", "migrations"}
+    assert set(body["checks"]) == {"database", "redis", "worker", "migrations", "config"}
     for check in body["checks"].values():
         assert check["status"] == "healthy"
         assert 0 < check["latency_ms"] < 2000

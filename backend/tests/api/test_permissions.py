@@ -25,6 +25,12 @@ NEEDED = {
     "POST /api/v1/admin/tasks/{task_id}/cancel": Permission.tasks_write,
     "POST /api/v1/admin/tasks/{task_id}/retry": Permission.tasks_write,
     "GET /api/v1/admin/audit": Permission.audit_read,
+    "GET /api/v1/admin/config": Permission.config_write,
+    "GET /api/v1/admin/config/{key}": Permission.config_write,
+    "PUT /api/v1/admin/config/{key}": Permission.config_write,
+    "DELETE /api/v1/admin/config/{key}": Permission.config_write,
+    "GET /api/v1/admin/config/{key}/history": Permission.config_write,
+    "POST /api/v1/admin/config/{key}/revert": Permission.config_write,
 }
 """The permission of each admin operation."""
 

@@ -157,6 +157,7 @@ async def test_ready_says_what_is_away_within_its_time_limit(server, services):
                 "redis": "degraded",
                 "worker": "degraded",
                 "migrations": "unhealthy",
+                "config": "degraded",
             }
             assert max(check["latency_ms"] for check in body["checks"].values()) < 2500
             login = {"email": "nobody@example.com", "password": "plum-otter-42-lantern"}

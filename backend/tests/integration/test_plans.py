@@ -43,7 +43,6 @@ LISTS = [
     f"/admin/users?q={WHOLE_ADDRESS}",
     "/admin/users?role=admin",
     "/admin/tasks",
-    "/admin/tasks?status=pending",
     "/admin/tasks?status=failed",
     "/admin/tasks?user_id={id}",
     "/admin/audit",

@@ -20,8 +20,10 @@ from app.core.errors import (
     InvalidAccessToken,
     InvalidCredentials,
     InvalidRefreshToken,
+    InvitationNeeded,
     NotAuthenticated,
     RefreshTokenReused,
+    RegistrationClosed,
     SessionRevoked,
     ValidationFailed,
     WrongPassword,
@@ -45,7 +47,7 @@ router = StrictRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_st
     "/register",
     response_model=UserResponse | RegistrationPending,
     status_code=202 if settings.require_verified_email else 201,
-    responses=raises(EmailTaken),
+    responses=raises(EmailTaken, RegistrationClosed, InvitationNeeded),
     dependencies=[limit("register")],
 )
 async def register(new: UserCreate, db: DB, language: Language) -> User | RegistrationPending:

@@ -1,0 +1,52 @@
+"""The dynamic settings and flags of this service. Add yours here: a misspelt one is a type error where it is read."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.core import dynamic
+from app.core.dynamic import Flag, Visibility
+from app.core.kinds import boolean, choice, document, duration
+
+
+class Registration(StrEnum):
+    """Who may register: everybody, nobody, or who has a code of `invitation_codes`."""
+
+    open = "open"
+    closed = "closed"
+    invitation = "invitation"
+
+
+class Codes(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    codes: list[str] = Field(default=[], max_length=1_000)
+
+
+demo_banner = Flag("demo_banner", "Tell visitors that this is a demonstration.", visibility=Visibility.public)
+registration = choice(
+    "registration", "Who may register.", default=Registration.open, visibility=Visibility.public, owner="accounts"
+)
+invitation_codes = document(
+    "invitation_codes",
+    "What lets somebody register while registration is by invitation.",
+    default=Codes(),
+    owner="accounts",
+)
+maintenance = boolean(
+    "maintenance",
+    "Answer 503 to all but health and those who may change the configuration.",
+    default=False,
+    visibility=Visibility.public,
+)
+maintenance_retry_after = duration(
+    "maintenance_retry_after",
+    "What clients are told to wait during maintenance.",
+    default=timedelta(minutes=1),
+    ge=timedelta(seconds=1),
+    le=timedelta(days=1),
+)
+
+DECLARED = dynamic.DECLARED
+"""All of the above: who goes by keys takes them from here, where they have been declared."""

@@ -1,0 +1,188 @@
+"""Dynamic settings and flags: declared in code with their type, changed while everything runs, read without I/O.
+
+What an operator has set is in `config_revisions`; each process keeps the current values here.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
+
+from app.core.permissions import Role
+
+T = TypeVar("T")
+_SPAN = 1 << 64
+
+
+class Visibility(StrEnum):
+    """Who may know the value: everybody, whoever is signed in, or those alone who may change it."""
+
+    public = "public"
+    user = "user"
+    private = "private"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """For whom something is evaluated; by default somebody who is not known."""
+
+    user_id: UUID | None = None
+    roles: frozenset[str] = frozenset()
+
+
+ANYBODY = Caller()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was set last."""
+
+    value: Any
+    revision: int
+    updated_at: datetime
+    updated_by: UUID | None
+    """The account that set it; None for the command line."""
+
+
+class Setting(Generic[T]):
+    """A setting of one type. Calling it reads it."""
+
+    def __init__(
+        self,
+        key: str,
+        kind: str,
+        schema: Any,
+        default: Any,
+        description: str,
+        *,
+        visibility: Visibility = Visibility.private,
+        owner: str = "service",
+        read: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
+        """
+        Raises:
+            ValueError: the key is declared twice, or its default does not fit.
+        """
+        if key in DECLARED:
+            raise ValueError(f"{key} is declared twice")
+        self.key, self.kind, self.default = key, kind, default
+        self.description, self.visibility, self.owner = description, visibility, owner
+        self._schema: TypeAdapter[Any] = TypeAdapter(schema)
+        self._read = read
+        self._value = self.parse(default)
+        self.served: Any = default
+        """The value in JSON."""
+        DECLARED[key] = self
+
+    def parse(self, value: Any) -> Any:
+        """What code reads for a value in JSON.
+
+        Raises:
+            ValidationError: it is of another type, or out of bounds.
+        """
+        return self._read(self._schema.validate_python(value))
+
+    def use(self, value: Any) -> None:
+        """Have this value from now on in this process."""
+        self._value, self.served = self.parse(value), value
+
+    def __call__(self) -> T:
+        found: T = self._value
+        return found
+
+    def evaluate(self, caller: Caller) -> tuple[Any, str]:  # noqa: ARG002 - a setting is the same for everybody
+        """The value in JSON for a caller, and why: a reason of OpenFeature's."""
+        return self.served, "STATIC"
+
+
+class Rule(BaseModel):
+    """For whom a flag is on: for these roles, these accounts, and a part of all accounts that are signed in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    roles: Annotated[frozenset[Role], Field(max_length=10)] = frozenset()
+    users: Annotated[frozenset[UUID], Field(max_length=1_000)] = frozenset()
+    percentage: float = Field(default=0, ge=0, le=100, allow_inf_nan=False, strict=True)
+
+
+class Flag(Setting[bool]):
+    """On or off for a caller: `flags.demo_banner(caller)`."""
+
+    def __init__(self, key: str, description: str, *, default: bool = False, **more: Any) -> None:
+        self._seed = f"{key}\0".encode()
+        super().__init__(key, "bool", StrictBool | Rule, default, description, **more)
+
+    def __call__(self, caller: Caller = ANYBODY) -> bool:
+        """Without I/O, and never raises."""
+        return self.evaluate(caller)[0]
+
+    def evaluate(self, caller: Caller) -> tuple[bool, str]:
+        rule = self._value
+        if isinstance(rule, bool):
+            return rule, "STATIC"
+        if caller.user_id is not None:
+            if caller.user_id in rule.users or not rule.roles.isdisjoint(caller.roles):
+                return True, "TARGETING_MATCH"
+            if rule.percentage:
+                return self._place_of(caller.user_id) < rule.percentage, "SPLIT"
+        return rule.percentage >= 100, "DEFAULT"
+
+    def _place_of(self, user_id: UUID) -> float:
+        """Where an account stands among all, from 0 to below 100: always there, and elsewhere for each flag."""
+        digest = hashlib.sha256(self._seed + user_id.bytes).digest()
+        return int.from_bytes(digest[:8]) * 100 / _SPAN
+
+
+DECLARED: dict[str, Setting[Any]] = {}
+"""Every key, in the order of its declaration."""
+
+
+# --- the current values ---------------------------------------------------------------------------------------------
+
+_stored: dict[str, Stored] = {}
+
+
+def use(stored: Mapping[str, Stored]) -> list[str]:
+    """Go by what was stored from now on; the keys whose value does not fit, or that nobody declares.
+
+    These are not served: a key has its default then.
+    """
+    unfit = [key for key in stored if key not in DECLARED]
+    _stored.clear()
+    for key, setting in DECLARED.items():
+        found = stored.get(key)
+        try:
+            setting.use(setting.default if found is None else found.value)
+        except ValidationError:
+            unfit.append(key)
+            setting.use(setting.default)
+        else:
+            if found is not None:
+                _stored[key] = found
+    return unfit
+
+
+def stored(key: str) -> Stored | None:
+    """What is set for the key, as this process knows it; None where it has its default."""
+    return _stored.get(key)
+
+
+def may_know(caller: Caller, setting: Setting[Any]) -> bool:
+    """Whether a public answer to this caller may have the setting. None has a private one, whoever asks."""
+    if setting.visibility is Visibility.user:
+        return caller.user_id is not None
+    return setting.visibility is Visibility.public
+
+
+def visible_keys(caller: Caller) -> list[str]:
+    return [key for key, setting in DECLARED.items() if may_know(caller, setting)]
+
+
+def visible(caller: Caller) -> dict[str, Any]:
+    """By key what a caller may know, evaluated for them."""
+    return {key: DECLARED[key].evaluate(caller)[0] for key in visible_keys(caller)}

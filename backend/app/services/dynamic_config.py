@@ -1,0 +1,134 @@
+"""Dynamic settings and flags as each process knows them.
+
+A change writes a row of `changes`, so that each process reads anew within a second. While the database is away the last
+known values go on being served.
+"""
+
+import asyncio
+
+import structlog
+
+from app.core import dynamic
+from app.core.db import new_session
+from app.core.db_errors import is_unavailable
+from app.core.declared import DECLARED
+from app.core.dynamic import Caller
+from app.core.permissions import Role
+from app.crud import change
+from app.crud import config_revision as rows
+from app.schemas.dynamic_config import Evaluated
+from app.schemas.principal import Principal
+from app.services import feed
+
+PATIENCE = 0.5  # seconds that a reader waits for the newest values; then those that are known do
+AGAIN = 0.25  # seconds between two tries to read them
+
+log = structlog.get_logger()
+
+
+class _Known:
+    """How much this process knows."""
+
+    def __init__(self) -> None:
+        self.stale = asyncio.Event()
+        """Something was changed since the values were read."""
+        self.stale.set()
+        self.changes = 0
+        """How often it was heard that something was."""
+        self.reading = asyncio.Lock()
+        self.changed = asyncio.Event()
+        """Set, and made anew, whenever the values are others."""
+        self.version = 0
+
+
+_known = _Known()
+
+
+# --- knowing --------------------------------------------------------------------------------------------------------
+
+
+def start() -> None:
+    """Know nothing: a loop begins, which is to read the values."""
+    global _known
+    _known = _Known()
+    dynamic.use({})
+
+
+async def follow() -> None:
+    """Read the values whenever they were changed, until cancelled."""
+    while True:
+        await _known.stale.wait()
+        try:
+            async with asyncio.timeout(2):
+                await _read()
+        except Exception as error:  # the database may be away: the last known values hold until it is back
+            log.warning("config_unread", error=type(error).__name__, exc_info=not is_unavailable(error))
+            await asyncio.sleep(AGAIN)
+
+
+async def fresh() -> None:
+    """Know what is set now, or wait half a second for it: then what is known holds."""
+    if _known.stale.is_set():
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await _read()
+        except Exception as error:  # the database is away
+            log.warning("config_unread", error=type(error).__name__, exc_info=not is_unavailable(error))
+
+
+def is_known() -> bool:
+    """Whether this process has read what was set last."""
+    return not _known.stale.is_set() and feed.is_fresh()
+
+
+def version() -> int:
+    """A number that changes with the values."""
+    return _known.version
+
+
+async def next_version(after: int) -> int:
+    """Wait until the values are others than those of `after`."""
+    while _known.version == after:
+        await _known.changed.wait()
+    return _known.version
+
+
+async def _read() -> None:
+    async with _known.reading:
+        if not _known.stale.is_set():
+            return
+        changes = _known.changes
+        async with new_session(read_only=True) as db:
+            stored = await rows.current(db)
+        if _known.changes == changes:  # else it is read once more
+            _known.stale.clear()
+        for key in dynamic.use(stored):
+            log.warning("config_unfit", key=key)
+        _known.version += 1
+        _known.changed.set()
+        _known.changed = asyncio.Event()
+
+
+def _forget(_: str | None) -> None:
+    _known.changes += 1
+    _known.stale.set()
+
+
+feed.keeps(change.CONFIG, _forget)
+
+
+def caller_of(principal: Principal | None) -> Caller:
+    """Who asks, as a rule sees them."""
+    return Caller(principal.id, frozenset(principal.roles) | {Role.user}) if principal else dynamic.ANYBODY
+
+
+def evaluate(key: str, caller: Caller) -> Evaluated | None:
+    """A key for a caller; None where there is none that they may know."""
+    setting = DECLARED.get(key)
+    if setting is None or not dynamic.may_know(caller, setting):
+        return None
+    value, reason = setting.evaluate(caller)
+    variant = (
+        ("on" if value else "off") if isinstance(value, bool) else "default" if value == setting.default else "set"
+    )
+    return Evaluated(key=key, value=value, reason=reason, variant=variant, metadata={"type": setting.kind})
