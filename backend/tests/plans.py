@@ -15,7 +15,9 @@ from app.core.direct import Direct
 from app.core.sql import is_sqlite
 
 BOUNDED = frozenset({"installation", "paused_queues", "task_schedules", "leases", "heartbeats", "alembic_version"})
-"""Tables that have a row for each process, queue or schedule, however many customers there are."""
+BOUNDED |= {"config_revisions"}
+"""Tables that have a row for each process, queue or schedule, or for what an operator did, however many customers there
+are."""
 BY_NUMBER = frozenset({"audit_seals", "changes"})
 """Tables that SQLite keeps in the order of their key: the last row is read from the end, and it calls that a scan."""
 _SCAN = re.compile(r"SCAN (\w+)")
