@@ -2,9 +2,18 @@
 
 import sys
 
-from bench import accounts, me, memory, parity, scale, start, tasks
+from bench import accounts, flags, me, memory, parity, scale, start, tasks
 
-TABLES = {"me": me, "accounts": accounts, "start": start, "memory": memory, "scale": scale, "parity": parity, "tasks": tasks}
+TABLES = {
+    "me": me,
+    "accounts": accounts,
+    "flags": flags,
+    "start": start,
+    "memory": memory,
+    "scale": scale,
+    "parity": parity,
+    "tasks": tasks,
+}
 
 
 def main(names: list[str]) -> int:

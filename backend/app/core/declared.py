@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.core import dynamic
 from app.core.dynamic import Flag, Visibility
-from app.core.kinds import boolean, choice, document, duration
+from app.core.kinds import boolean, choice, document, duration, rate
 
 
 class Registration(StrEnum):
@@ -16,6 +16,16 @@ class Registration(StrEnum):
     open = "open"
     closed = "closed"
     invitation = "invitation"
+
+
+class LogLevel(StrEnum):
+    """The least that is logged."""
+
+    as_started = "as_started"
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
 
 
 class Codes(BaseModel):
@@ -47,6 +57,13 @@ maintenance_retry_after = duration(
     ge=timedelta(seconds=1),
     le=timedelta(days=1),
 )
+
+log_level = choice("log_level", "The least that the API logs; as_started: LOG_LEVEL.", default=LogLevel.as_started)
+rate_limits = {
+    rule: rate(f"rate_limit_{rule}", f"How often, as 10/minute, or false; as_started: RATE_LIMIT_{rule.upper()}.")
+    for rule in ("general", "account", "login", "password", "register", "forgot", "resend")
+}
+"""By the rules of `services.limits`. RATE_LIMIT_ENABLED=false turns all of them off."""
 
 DECLARED = dynamic.DECLARED
 """All of the above: who goes by keys takes them from here, where they have been declared."""

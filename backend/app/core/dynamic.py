@@ -185,4 +185,4 @@ def visible_keys(caller: Caller) -> list[str]:
 
 def visible(caller: Caller) -> dict[str, Any]:
     """By key what a caller may know, evaluated for them."""
-    return {key: DECLARED[key].evaluate(caller)[0] for key in visible_keys(caller)}
+    return {key: setting.evaluate(caller)[0] for key, setting in DECLARED.items() if may_know(caller, setting)}

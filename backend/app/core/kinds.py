@@ -4,9 +4,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, StrictBool
+from pydantic import AfterValidator, BaseModel, Field, StrictBool
 
 from app.core.dynamic import Setting
+from app.core.rate import parse_rate
 
 E = TypeVar("E", bound=StrEnum)
 M = TypeVar("M", bound=BaseModel)
@@ -48,3 +49,19 @@ def duration(
 def document(key: str, description: str, *, default: M, **more: Any) -> Setting[M]:
     """A JSON document of that model."""
     return Setting(key, "json", type(default), default.model_dump(mode="json"), description, **more)
+
+
+AS_STARTED = "as_started"
+"""In the place of a value: that of the environment, as the process read it when it started."""
+
+
+def rate(key: str, description: str, **more: Any) -> Setting[str]:
+    """How often in how long, as `10/minute`; `false` is no limit."""
+    schema = Annotated[str, Field(max_length=40, strict=True), AfterValidator(_rate_or_none)]
+    return Setting(key, "string", schema, AS_STARTED, description, owner="limits", **more)
+
+
+def _rate_or_none(text: str) -> str:
+    if text != AS_STARTED:
+        parse_rate(text)
+    return text

@@ -106,23 +106,38 @@ class Lines:
     error = critical = exception = warn = warning
 
 
+Adjustable: Any = type("Adjustable", (structlog.make_filtering_bound_logger(logging.DEBUG),), {})
+"""The class of our loggers: they are kept where they were made, and go by another level when this does."""
+
+
+def use_level(name: str) -> None:
+    """Log what is of this level and above from now on, as "INFO"."""
+    level = logging.getLevelNamesMapping()[name]
+    for method, does in vars(structlog.make_filtering_bound_logger(level)).items():
+        if not method.startswith("__"):
+            setattr(Adjustable, method, does)
+    logging.getLogger().setLevel(level)
+    for quiet in QUIET:
+        logging.getLogger(quiet).setLevel(max(level, logging.WARNING))
+
+
 def set_up(process: str, *, together: bool = False) -> None:
     """Send every log line of this process (`api`, `worker`, …) through the same stages. Safe to call again.
 
     `together`: what is no warning, as an event loop goes on, and no sooner.
     """
-    level = logging.getLevelNamesMapping()[settings.log_level]
     last = _last_stages(process)
     target = Together() if together else StandardError()
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=Adjustable,
         logger_factory=partial(Lines, target)
         if isinstance(target, Together)
         else structlog.WriteLoggerFactory(file=cast("TextIO", target)),
         cache_logger_on_first_use=True,
     )
-    _standard_library(level, last, target)
+    _standard_library(last, target)
+    use_level(settings.log_level)
     _excepthook()
 
 
@@ -166,7 +181,7 @@ def _escaped(found: re.Match[str]) -> str:
     return found.group().encode("unicode_escape").decode()
 
 
-def _standard_library(level: int, last: list[Processor], target: StandardError) -> None:
+def _standard_library(last: list[Processor], target: StandardError) -> None:
     formatter = structlog.stdlib.ProcessorFormatter(
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         foreign_pre_chain=[
@@ -179,14 +194,11 @@ def _standard_library(level: int, last: list[Processor], target: StandardError) 
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
     logging.captureWarnings(True)
     for name in OURS_TO_HANDLE:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    for name in QUIET:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     if settings.debug:
         logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO)
 

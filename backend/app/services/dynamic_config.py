@@ -8,17 +8,18 @@ import asyncio
 
 import structlog
 
-from app.core import dynamic
+from app.core import declared, dynamic, logging
+from app.core.config import settings
 from app.core.db import new_session
 from app.core.db_errors import is_unavailable
-from app.core.declared import DECLARED
+from app.core.declared import DECLARED, LogLevel
 from app.core.dynamic import Caller
 from app.core.permissions import Role
 from app.crud import change
 from app.crud import config_revision as rows
 from app.schemas.dynamic_config import Evaluated
 from app.schemas.principal import Principal
-from app.services import feed
+from app.services import feed, limits
 
 PATIENCE = 0.5  # seconds that a reader waits for the newest values; then those that are known do
 AGAIN = 0.25  # seconds between two tries to read them
@@ -39,6 +40,7 @@ class _Known:
         self.changed = asyncio.Event()
         """Set, and made anew, whenever the values are others."""
         self.version = 0
+        self.log_level: str = settings.log_level
 
 
 _known = _Known()
@@ -104,9 +106,20 @@ async def _read() -> None:
             _known.stale.clear()
         for key in dynamic.use(stored):
             log.warning("config_unfit", key=key)
+        await _apply()
         _known.version += 1
         _known.changed.set()
         _known.changed = asyncio.Event()
+
+
+async def _apply() -> None:
+    """What does not ask for its setting each time is told of it."""
+    said = declared.log_level()
+    level = settings.log_level if said is LogLevel.as_started else said.upper()
+    if level != _known.log_level:
+        _known.log_level = level
+        logging.use_level(level)
+    await limits.adjust()
 
 
 def _forget(_: str | None) -> None:

@@ -6,13 +6,14 @@ import hmac
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Literal
 
-from app.core import background, limiter, reconciling
+from app.core import background, declared, limiter, reconciling
 from app.core.config import settings
 from app.core.counters import Counters
 from app.core.errors import RateLimited
+from app.core.kinds import AS_STARTED
 from app.core.limiter import Verdict
 from app.core.networks import client_of
 from app.core.rate import Rate, parse_rate
@@ -32,12 +33,18 @@ RULES: dict[str, By] = {
 ONE_TRY_EACH = 60  # seconds, for one account past its failures
 
 _general: tuple[Counters, asyncio.Task[None]] | None = None
+_applied: Rate | None = None
 
 
-@cache
 def rate_of(rule: str) -> Rate | None:
-    """The rule's figures; None when it is turned off."""
-    return parse_rate(getattr(settings, f"rate_limit_{rule}")) if settings.rate_limit_enabled else None
+    """The rule's figures, as they are set now; None when it is turned off."""
+    if not settings.rate_limit_enabled:
+        return None
+    said = declared.rate_limits[rule]()
+    return _parsed(getattr(settings, f"rate_limit_{rule}") if said == AS_STARTED else said)
+
+
+_parsed = lru_cache(maxsize=64)(parse_rate)
 
 
 def public_limits() -> dict[str, str]:
@@ -50,8 +57,8 @@ def public_limits() -> dict[str, str]:
 
 def start() -> None:
     """Count every request from now on, and reconcile with the other processes in the background."""
-    global _general
-    rate = rate_of(GENERAL)
+    global _applied, _general
+    rate = _applied = rate_of(GENERAL)
     if rate is not None:
         counters = Counters(GENERAL, rate, settings.processes)
         _general = counters, asyncio.get_running_loop().create_task(reconciling.run(counters))
@@ -65,6 +72,13 @@ async def stop() -> None:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def adjust() -> None:
+    """Go by the general rule's figures as they are set now. What was counted under others is forgotten."""
+    if rate_of(GENERAL) != _applied:
+        await stop()
+        start()
 
 
 def any_request(address: str | None) -> Verdict | None:

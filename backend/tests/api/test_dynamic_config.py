@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from httpx2 import AsyncClient, Response
 from sqlmodel import select
+from structlog.testing import capture_logs
 
 from app.core import dynamic
 from app.core.db import new_session
@@ -83,7 +84,7 @@ async def test_a_change_is_served_at_once_and_its_history_says_who_when_and_why(
 
 
 async def test_what_does_not_fit_is_refused_and_changes_nothing(admin: Account) -> None:
-    for key, value in (("demo_banner", "yes"), ("registration", "maybe"), ("maintenance_retry_after", 0)):
+    for key, value in (("demo_banner", "yes"), ("registration", "maybe"), ("rate_limit_login", "often")):
         answer = await put(admin, key, value)
         assert problem(answer) == (422, "validation_failed")
         assert answer.json()["errors"][0]["pointer"] == "/value"
@@ -240,6 +241,14 @@ async def test_maintenance_lets_in_who_may_end_it_and_nobody_else(client: AsyncC
     assert (await put(again, "maintenance", False)).status_code == 200
     assert (await user.me()).status_code == 200
     assert (await user.refresh()).status_code == 200
+
+
+async def test_the_log_level_changes_without_a_restart(client: AsyncClient, admin: Account) -> None:
+    for value, lines in (("warning", 0), ("as_started", 1), ("error", 0), ("info", 1)):
+        assert (await put(admin, "log_level", value)).status_code == 200
+        with capture_logs() as logs:
+            await client.get(f"{V1}/health")
+        assert len([line for line in logs if line["event"] == "request_finished"]) == lines, value
 
 
 async def test_the_last_known_values_are_served_while_they_cannot_be_read(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from functools import partial
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -18,10 +19,12 @@ from openfeature.exception import ErrorCode
 from tests.audits import Audit, own
 from tests.commands import neoforge
 from tests.declaring import more_keys
-from tests.flows import V1, Account, signed_in
+from tests.flows import PASSWORD, V1, Account, signed_in
+from tests.limited import limited
 from tests.processes import free_port
 from tests.staff import id_of, with_roles
 from tests.streaming import served
+from tests.waiting import eventually
 
 __all__ = ["more_keys", "own"]
 
@@ -50,6 +53,35 @@ async def test_two_other_processes_see_each_change_within_a_second(server, clien
     assert max(delays) < BOUND
     for other in others:
         await other.aclose()
+
+
+async def test_the_figures_of_the_limits_change_without_a_restart(server, new_client, client: AsyncClient) -> None:
+    admin = await with_roles(client, "admin")
+    limited_one = new_client(base_url=(await server(**limited(RATE_LIMIT_LOGIN="100/minute"))).url)
+
+    async def policy(path: str) -> str:
+        nobody = {"email": "nobody@example.com", "password": PASSWORD}
+        answer = await limited_one.request("POST" if "login" in path else "GET", f"{V1}{path}", json=nobody)
+        return str(answer.headers.get("ratelimit-policy"))
+
+    async def is_policy(path: str, said: str) -> bool:
+        return await policy(path) == said
+
+    assert await policy("/auth/login") == '"login";q=100;w=60'
+    for rule, path, rate, said in (
+        ("login", "/auth/login", "7/hour", '"login";q=7;w=3600'),
+        ("general", "/config", "500/minute", '"general";q=500;w=60'),
+        ("general", "/config", "false", "None"),
+    ):
+        await _set(admin, f"rate_limit_{rule}", rate)
+        await eventually(partial(is_policy, path, said))
+    await _set(admin, "rate_limit_login", "1/hour")
+
+    async def is_refused() -> bool:
+        nobody = {"email": "nobody@example.com", "password": PASSWORD}
+        return (await limited_one.post(f"{V1}/auth/login", json=nobody)).status_code == 429
+
+    await eventually(is_refused)
 
 
 async def _sees(other: AsyncClient, value: bool) -> None:
