@@ -106,20 +106,20 @@ async def _read() -> None:
             _known.stale.clear()
         for key in dynamic.use(stored):
             log.warning("config_unfit", key=key)
-        await _apply()
+        _apply()
         _known.version += 1
         _known.changed.set()
         _known.changed = asyncio.Event()
 
 
-async def _apply() -> None:
+def _apply() -> None:
     """What does not ask for its setting each time is told of it."""
     said = declared.log_level()
     level = settings.log_level if said is LogLevel.as_started else said.upper()
     if level != _known.log_level:
         _known.log_level = level
         logging.use_level(level)
-    await limits.adjust()
+    limits.adjust()
 
 
 def _forget(_: str | None) -> None:

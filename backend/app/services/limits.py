@@ -1,6 +1,7 @@
 """What is limited, and for whom. Figures are settings; `docs/limits.md` says what each is for."""
 
 import asyncio
+import contextvars
 import hashlib
 import hmac
 import secrets
@@ -59,9 +60,11 @@ def start() -> None:
     """Count every request from now on, and reconcile with the other processes in the background."""
     global _applied, _general
     rate = _applied = rate_of(GENERAL)
+    _general = None
     if rate is not None:
-        counters = Counters(GENERAL, rate, settings.processes)
-        _general = counters, asyncio.get_running_loop().create_task(reconciling.run(counters))
+        counters, loop = Counters(GENERAL, rate, settings.processes), asyncio.get_running_loop()
+        # In a context of its own: its log lines are not those of the request that changed the figures.
+        _general = counters, loop.create_task(reconciling.run(counters), context=contextvars.Context())
 
 
 async def stop() -> None:
@@ -74,11 +77,13 @@ async def stop() -> None:
             await task
 
 
-async def adjust() -> None:
+def adjust() -> None:
     """Go by the general rule's figures as they are set now. What was counted under others is forgotten."""
     if rate_of(GENERAL) != _applied:
-        await stop()
+        before = _general
         start()
+        if before is not None:
+            before[1].cancel()
 
 
 def any_request(address: str | None) -> Verdict | None:
