@@ -14,6 +14,7 @@ from uuid import UUID
 import uvicorn
 from fastapi import FastAPI
 
+from app.api import streams
 from app.api.protocol import Protocol
 from tests.flows import V1
 from tests.waiting import eventually
@@ -118,6 +119,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await running
+            streams.start()  # a server that ends lets no stream be opened in its process any more; this one goes on
 
 
 class Relay:
