@@ -6,7 +6,6 @@ What an operator has set is in `config_revisions`; each process keeps the curren
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
@@ -36,17 +35,6 @@ class Caller:
 
 
 ANYBODY = Caller()
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What was set last."""
-
-    value: Any
-    revision: int
-    updated_at: datetime
-    updated_by: UUID | None
-    """The account that set it; None for the command line."""
 
 
 class Setting(Generic[T]):
@@ -144,32 +132,20 @@ DECLARED: dict[str, Setting[Any]] = {}
 
 # --- the current values ---------------------------------------------------------------------------------------------
 
-_stored: dict[str, Stored] = {}
 
-
-def use(stored: Mapping[str, Stored]) -> list[str]:
-    """Go by what was stored from now on; the keys whose value does not fit, or that nobody declares.
+def use(values: Mapping[str, Any]) -> list[str]:
+    """Go by these values from now on; the keys whose value does not fit, or that nobody declares.
 
     These are not served: a key has its default then.
     """
-    unfit = [key for key in stored if key not in DECLARED]
-    _stored.clear()
+    unfit = [key for key in values if key not in DECLARED]
     for key, setting in DECLARED.items():
-        found = stored.get(key)
         try:
-            setting.use(setting.default if found is None else found.value)
+            setting.use(values.get(key, setting.default))
         except ValidationError:
             unfit.append(key)
             setting.use(setting.default)
-        else:
-            if found is not None:
-                _stored[key] = found
     return unfit
-
-
-def stored(key: str) -> Stored | None:
-    """What is set for the key, as this process knows it; None where it has its default."""
-    return _stored.get(key)
 
 
 def may_know(caller: Caller, setting: Setting[Any]) -> bool:
@@ -177,10 +153,6 @@ def may_know(caller: Caller, setting: Setting[Any]) -> bool:
     if setting.visibility is Visibility.user:
         return caller.user_id is not None
     return setting.visibility is Visibility.public
-
-
-def visible_keys(caller: Caller) -> list[str]:
-    return [key for key, setting in DECLARED.items() if may_know(caller, setting)]
 
 
 def visible(caller: Caller) -> dict[str, Any]:

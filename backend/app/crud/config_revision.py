@@ -1,8 +1,9 @@
+from typing import Any
+
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, func, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core.dynamic import Stored
 from app.crud.pages import page
 from app.models.config_revision import ConfigRevision
 from app.schemas.pages import Page, Window
@@ -10,15 +11,16 @@ from app.schemas.pages import Page, Window
 _key, _revision = col(ConfigRevision.key), col(ConfigRevision.revision)
 
 
-async def current(db: AsyncSession) -> dict[str, Stored]:
-    """By key what is set; nothing where the last change cleared it."""
-    last = select(_key, func.max(_revision)).group_by(_key)
-    rows = (await db.exec(select(ConfigRevision).where(tuple_(_key, _revision).in_(last)))).all()
-    return {
-        row.key: Stored(row.after["value"], row.revision, row.created_at, row.actor_id)
-        for row in rows
-        if row.after is not None
-    }
+async def current(db: AsyncSession) -> dict[str, Any]:
+    """By key the value that is set; nothing where the last change cleared it."""
+    return {key: row.after["value"] for key, row in (await last_of_all(db)).items() if row.after is not None}
+
+
+async def last_of_all(db: AsyncSession) -> dict[str, ConfigRevision]:
+    """By key its last change."""
+    newest = select(_key, func.max(_revision)).group_by(_key)
+    rows = (await db.exec(select(ConfigRevision).where(tuple_(_key, _revision).in_(newest)))).all()
+    return {row.key: row for row in rows}
 
 
 async def last(db: AsyncSession, key: str) -> ConfigRevision | None:

@@ -7,7 +7,6 @@ import structlog
 from pydantic import ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.core import dynamic
 from app.core.clock import utc_now
 from app.core.declared import DECLARED
 from app.core.dynamic import Setting
@@ -27,8 +26,8 @@ log = structlog.get_logger()
 
 async def listing(db: AsyncSession) -> list[ConfigItem]:
     """Every declared key, as the database has it."""
-    stored = await rows.current(db)
-    return [_item(setting, stored.get(key)) for key, setting in DECLARED.items()]
+    last = await rows.last_of_all(db)
+    return [_item(setting, last.get(key)) for key, setting in DECLARED.items()]
 
 
 async def show(db: AsyncSession, key: str) -> ConfigItem:
@@ -37,7 +36,7 @@ async def show(db: AsyncSession, key: str) -> ConfigItem:
         NotFound: nobody declares the key.
     """
     setting = _declared(key)
-    return _item_of(setting, await rows.last(db, key))
+    return _item(setting, await rows.last(db, key))
 
 
 async def set_value(
@@ -131,7 +130,7 @@ async def _change(
     await change.record(db, change.CONFIG, setting.key)
     await audit.record(db, Action.config_changed, actor=actor, target=setting.key, target_type="config")
     log.info("config_changed", key=setting.key, revision=made.revision)
-    return _item_of(setting, made)
+    return _item(setting, made)
 
 
 async def _append(
@@ -155,22 +154,18 @@ def _declared(key: str) -> Setting[Any]:
     return DECLARED[key]
 
 
-def _item_of(setting: Setting[Any], last: ConfigRevision | None) -> ConfigItem:
-    stored = last and last.after and dynamic.Stored(last.after["value"], last.revision, last.created_at, last.actor_id)
-    return _item(setting, stored or None, revision=last.revision if last else 0)
-
-
-def _item(setting: Setting[Any], stored: dynamic.Stored | None, revision: int = 0) -> ConfigItem:
+def _item(setting: Setting[Any], last: ConfigRevision | None) -> ConfigItem:
+    held = last if last and last.after else None
     return ConfigItem(
         key=setting.key,
         type=setting.kind,
         default=setting.default,
-        value=stored.value if stored else setting.default,
+        value=held.after["value"] if held and held.after else setting.default,
         visibility=setting.visibility,
         description=setting.description,
         owner=setting.owner,
-        source="database" if stored else "default",
-        revision=stored.revision if stored else revision,
-        updated_at=stored.updated_at if stored else None,
-        updated_by=stored.updated_by if stored else None,
+        source="database" if held else "default",
+        revision=last.revision if last else 0,
+        updated_at=held.created_at if held else None,
+        updated_by=held.actor_id if held else None,
     )

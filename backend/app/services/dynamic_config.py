@@ -101,10 +101,10 @@ async def _read() -> None:
             return
         changes = _known.changes
         async with new_session(read_only=True) as db:
-            stored = await rows.current(db)
+            values = await rows.current(db)
         if _known.changes == changes:  # else it is read once more
             _known.stale.clear()
-        for key in dynamic.use(stored):
+        for key in dynamic.use(values):
             log.warning("config_unfit", key=key)
         _apply()
         _known.version += 1
@@ -145,3 +145,8 @@ def evaluate(key: str, caller: Caller) -> Evaluated | None:
         ("on" if value else "off") if isinstance(value, bool) else "default" if value == setting.default else "set"
     )
     return Evaluated(key=key, value=value, reason=reason, variant=variant, metadata={"type": setting.kind})
+
+
+def evaluate_all(caller: Caller) -> list[Evaluated]:
+    """Every key that the caller may know."""
+    return [found for key in DECLARED if (found := evaluate(key, caller))]

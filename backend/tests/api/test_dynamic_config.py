@@ -67,6 +67,8 @@ async def test_a_change_is_served_at_once_and_its_history_says_who_when_and_why(
         assert (await flags(admin.client))["demo_banner"] is (value is True)
     cleared = await admin.client.delete(f"{ADMIN}/demo_banner", headers=admin.bearer)
     assert (cleared.status_code, cleared.json()["source"], cleared.json()["revision"]) == (200, "default", 3)
+    listed = (await admin.client.get(ADMIN, headers=admin.bearer)).json()["items"]
+    assert [one for one in listed if one["key"] == "demo_banner"] == [cleared.json()]
     assert (await flags(admin.client))["demo_banner"] is False
     history = (await admin.client.get(f"{ADMIN}/demo_banner/history", headers=admin.bearer)).json()["items"]
     assert [(one["revision"], one["before"], one["after"], one["set"], one["comment"]) for one in history] == [

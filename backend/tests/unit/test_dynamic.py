@@ -78,7 +78,7 @@ UNFIT: list[tuple[str, Any]] = [
 def test_a_value_is_read_as_what_it_was_declared(key: str, value: Any, read: Any) -> None:
     setting = declare_all()[key]
     assert setting() == setting.parse(setting.default)
-    assert dynamic.use({key: dynamic.Stored(value, 1, None, None)}) == []  # type: ignore[arg-type]  # no time is looked at
+    assert dynamic.use({key: value}) == []
     assert setting() == read
     assert type(setting()) is type(read)
     dynamic.use({})
@@ -90,14 +90,13 @@ def test_a_value_that_does_not_fit_is_refused_and_never_served(key: str, value: 
     setting = declare_all()[key]
     with pytest.raises(ValidationError):
         setting.parse(value)
-    assert dynamic.use({key: dynamic.Stored(value, 1, None, None)}) == [key]  # type: ignore[arg-type]  # no time is looked at
+    assert dynamic.use({key: value}) == [key]
     assert setting.served == setting.default
-    assert dynamic.stored(key) is None
 
 
 def test_what_nobody_declares_is_told_and_not_served() -> None:
     declare_all()
-    assert dynamic.use({"a_relic": dynamic.Stored(1, 1, None, None)}) == ["a_relic"]  # type: ignore[arg-type]  # no time is looked at
+    assert dynamic.use({"a_relic": 1}) == ["a_relic"]
     assert "a_relic" not in dynamic.visible(Caller(uuid4()))
 
 

@@ -14,7 +14,7 @@ from app.api.deps import KnownPrincipal
 from app.api.limits import limit
 from app.api.problems import raises
 from app.api.strict import JSON, StrictRouter, check_encoding, check_type, parse
-from app.core.dynamic import ANYBODY, Caller, visible_keys
+from app.core.dynamic import ANYBODY, Caller
 from app.core.errors import AppError, InvalidAccessToken, SessionRevoked
 from app.core.permissions import Permission
 from app.schemas.dynamic_config import Evaluated, EvaluationFailed, EvaluationRequest, Flags
@@ -58,8 +58,7 @@ async def evaluate_flags(request: Request, principal: KnownPrincipal) -> Respons
         caller = await _caller(request, principal)
     except _Unreadable as error:
         return _failed(400, None, error.code, error.details)
-    found = [dynamic_config.evaluate(key, caller) for key in visible_keys(caller)]
-    content = to_json(Flags(flags=[one for one in found if one]))
+    content = to_json(Flags(flags=dynamic_config.evaluate_all(caller)))
     return conditional(request, content, "application/json", "no-cache", vary="Authorization")
 
 
