@@ -8,20 +8,17 @@ from uuid import UUID
 import pytest
 from httpx2 import AsyncClient, Response
 from sqlalchemy import text
-from structlog.testing import capture_logs
 
 from app.api import shortcut
 from app.core import direct
 from app.core.db import new_session
-from app.core.metrics import REQUEST_COUNT
 from app.services import tokens
 from tests.counting import statements
 from tests.flows import Account, problem, signed_in
+from tests.short_ways import USUALLY, recorded_once
 
 pytestmark = pytest.mark.stack("server")  # there is no short way on SQLite
 
-USUALLY = {"params": {"the": "usual way"}}
-"""A query, which the short way does not take."""
 OF_THIS_ANSWER = frozenset({"x-request-id", "ratelimit", "date"})
 
 
@@ -63,16 +60,8 @@ async def test_the_short_way_answers_what_the_usual_one_does(client: AsyncClient
 @pytest.mark.parametrize("way", ["short", "usual"])
 async def test_either_way_is_counted_and_logged_alike(client: AsyncClient, way: str) -> None:
     account = await signed_in(client)
-    counter = REQUEST_COUNT.labels(method="POST", endpoint=shortcut.REFRESH)
-    before = counter._value.get()
-    with capture_logs() as logs:
+    with recorded_once("POST", shortcut.REFRESH):
         await refreshed(account, **(USUALLY if way == "usual" else {}))
-    assert counter._value.get() == before + 1
-    [line] = [line for line in logs if line["event"] == "request_finished"]
-    assert {**line, "duration_ms": 0} == {
-        "event": "request_finished", "log_level": "info", "method": "POST", "route": shortcut.REFRESH, "status": 200,
-        "duration_ms": 0,
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
