@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,7 +32,7 @@ class LogLevel(StrEnum):
 class Codes(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    codes: list[str] = Field(default=[], max_length=1_000)
+    codes: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(default=[], max_length=1_000)
 
 
 demo_banner = Flag("demo_banner", "Tell visitors that this is a demonstration.", visibility=Visibility.public)

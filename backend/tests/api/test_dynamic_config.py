@@ -86,7 +86,12 @@ async def test_a_change_is_served_at_once_and_its_history_says_who_when_and_why(
 
 
 async def test_what_does_not_fit_is_refused_and_changes_nothing(admin: Account) -> None:
-    for key, value in (("demo_banner", "yes"), ("registration", "maybe"), ("rate_limit_login", "often")):
+    for key, value in (
+        ("demo_banner", "yes"),
+        ("registration", "maybe"),
+        ("rate_limit_login", "often"),
+        ("invitation_codes", {"codes": [""]}),
+    ):
         answer = await put(admin, key, value)
         assert problem(answer) == (422, "validation_failed")
         assert answer.json()["errors"][0]["pointer"] == "/value"
