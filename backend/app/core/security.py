@@ -1,11 +1,9 @@
 """Passwords and access tokens: Argon2id in a bounded pool of threads, and JWTs after RFC 9068 signed with Ed25519."""
 
-import asyncio
 import hashlib
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +19,7 @@ from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from app.core import signing_keys
+from app.core.batches import Batches
 from app.core.clock import utc_now
 from app.core.config import settings
 from app.core.errors import InvalidAccessToken, Overloaded
@@ -49,7 +48,7 @@ T = TypeVar("T")
 
 # OWASP's Password Storage Cheat Sheet, 2025: Argon2id with m=19456 KiB, t=2, p=1.
 _hasher = PasswordHash((Argon2Hasher(memory_cost=19_456, time_cost=2, parallelism=1),))
-_threads = ThreadPoolExecutor(settings.hash_threads, thread_name_prefix="argon2")
+_threads = Batches(settings.hash_threads, "argon2")
 MOST_HASHES = 64 * settings.hash_threads  # that run or wait their turn; at 20 to 45 a second and thread, up to 3 s
 _hashes = 0
 
@@ -86,7 +85,7 @@ async def _in_a_thread(work: Callable[..., T], *args: str | None) -> T:
         raise Overloaded
     _hashes += 1
     try:
-        return await asyncio.get_running_loop().run_in_executor(_threads, work, *args)
+        return await _threads.run(work, *args)
     finally:
         _hashes -= 1
 

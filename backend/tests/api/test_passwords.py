@@ -77,16 +77,16 @@ async def test_an_older_hash_is_upgraded_at_sign_in(client: AsyncClient) -> None
 
 async def test_a_full_pool_of_hashes_holds_nothing_else_up(client: AsyncClient, account: Account) -> None:
     release = threading.Event()
-    busy = [security._threads.submit(release.wait, 60) for _ in range(settings.hash_threads)]
+    busy = [asyncio.ensure_future(security._threads.run(release.wait, 60)) for _ in range(settings.hash_threads)]
     try:
         waiting = [asyncio.ensure_future(account.login()) for _ in range(4)]
-        await eventually(lambda: security._threads._work_queue.qsize() >= len(waiting))
+        await eventually(lambda: len(security._threads._waiting) >= len(waiting))
         assert (await client.get(f"{V1}/health")).status_code == 200
         assert (await account.me()).status_code == 200
         assert not any(one.done() for one in waiting)
     finally:
         release.set()
-    assert [one.result(60) for one in busy] == [True] * settings.hash_threads
+    assert await asyncio.gather(*busy) == [True] * settings.hash_threads
     assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
 
 

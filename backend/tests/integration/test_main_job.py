@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
@@ -10,6 +9,7 @@ from httpx2 import AsyncClient
 from sqlmodel import select
 
 from app.core import security
+from app.core.batches import Batches
 from app.core.db import engine, new_session, released
 from app.crud import task as rows
 from app.crud import user as users
@@ -78,21 +78,20 @@ async def test_no_connection_is_held_while_a_hash_runs(client: AsyncClient, monk
     account = await signed_in(client)
     held: list[int] = []
 
-    class Watching(ThreadPoolExecutor):
-        def submit(self, function, /, *args, **kwargs):
+    class Watching(Batches):
+        async def run(self, work, *args):
             def watched(*args):
                 held.append(engine().pool.checkedout())
-                return function(*args)
+                return work(*args)
 
-            return super().submit(watched, *args, **kwargs)
+            return await super().run(watched, *args)
 
-    with Watching(1) as threads:
-        monkeypatch.setattr(security, "_threads", threads)
-        assert (await account.login()).status_code == 200
-        assert (await Account(client).register()).status_code == 201
-        given = {"password": account.password}
-        answer = await client.post(f"{V1}/auth/reauthenticate", json=given, headers=account.bearer)
-        assert answer.status_code == 204
+    monkeypatch.setattr(security, "_threads", Watching(1, "watched"))
+    assert (await account.login()).status_code == 200
+    assert (await Account(client).register()).status_code == 201
+    given = {"password": account.password}
+    answer = await client.post(f"{V1}/auth/reauthenticate", json=given, headers=account.bearer)
+    assert answer.status_code == 204
     assert held == [0, 0, 0]
 
 
