@@ -28,10 +28,10 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", refreshUrl="/api/v1/auth/token", auto_error=False)
 
 
-async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:
-    """One transaction a request: committed when the endpoint returns, rolled back when it raises."""
-    async with new_session(read_only=request.method in SAFE_METHODS) as db:
-        request.state.db = db  # where a route keeps its answer under an Idempotency-Key
+@asynccontextmanager
+async def transaction(*, read_only: bool = False) -> AsyncIterator[AsyncSession]:
+    """Committed at the end of the block, rolled back when it raises what does not keep changes."""
+    async with new_session(read_only=read_only) as db:
         try:
             yield db
         except AppError as error:
@@ -41,12 +41,11 @@ async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:
         await commit(db)
 
 
-@asynccontextmanager
-async def transaction() -> AsyncIterator[AsyncSession]:
-    """A short transaction beside the request's own: committed at the end of the block, before that one begins."""
-    async with new_session() as db:
+async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:
+    """One transaction a request."""
+    async with transaction(read_only=request.method in SAFE_METHODS) as db:
+        request.state.db = db  # where a route keeps its answer under an Idempotency-Key
         yield db
-        await commit(db)
 
 
 async def commit(db: AsyncSession) -> None:

@@ -37,13 +37,27 @@ class Limit:
         if self.rule == limits.GENERAL or limits.rate_of(self.rule) is None:
             return
         if self.by == "client":
-            subject: str | None = client_of(request.client.host if request.client else None)
-        else:
-            subject = await _typed_address(request)
-        verdict = await limits.check(self.rule, subject) if subject is not None else None
-        if verdict is not None:
-            request.scope.setdefault(_HELD, []).append(verdict)
-            _pass(verdict)
+            await client_passes(self.rule, request.scope)
+            return
+        address = await _typed_address(request)
+        if address is not None:
+            _note(request.scope, await limits.check(self.rule, address))
+
+
+async def client_passes(rule: str, scope: Scope) -> None:
+    """Count one more request of its client under `rule`, for who answers a route that names it.
+
+    Raises:
+        RateLimited
+    """
+    peer = scope.get("client")
+    _note(scope, await limits.check(rule, client_of(peer[0] if peer else None)))
+
+
+def _note(scope: Scope, verdict: Verdict | None) -> None:
+    if verdict is not None:
+        scope.setdefault(_HELD, []).append(verdict)
+        _pass(verdict)
 
 
 def admit(scope: Scope) -> None:

@@ -54,7 +54,7 @@ class Edge:
         elif await shortcut.answered(scope, seen.get(b"authorization", b""), exchange.send):
             return
         exchange.turn = Turn(exchange.refuse, counts=scope["path"] not in limits.EXEMPT)
-        way = partial(shortcut.refreshed, self.app) if scope["path"] == shortcut.REFRESH else self.app
+        way = partial(shortcut.posted, self.app) if scope["path"] in shortcut.POSTED else self.app
         await exchange.turn.run(partial(way, scope, receive, exchange.send))
 
 

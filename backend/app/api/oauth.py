@@ -13,7 +13,7 @@ from app.api.strict import FORM as FORM_TYPE
 from app.api.strict import IS_FORM, check_encoding, check_type
 from app.core.errors import AppError, RateLimited
 from app.schemas.auth import TokenPair, UserLogin
-from app.services import accounts, refresh
+from app.services import refresh, signing_in
 
 MAX_FIELDS = 32
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -86,7 +86,7 @@ async def grant(db: AsyncSession, form: dict[str, str] | None) -> TokenPair | JS
     try:
         if kind == "refresh_token":
             return await refresh.refresh(db, form["refresh_token"])
-        return await accounts.login(db, UserLogin(email=form["username"], password=form["password"]))
+        return await signing_in.login(db, UserLogin(email=form["username"], password=form["password"]))
     except (AppError, ValidationError) as error:
         if isinstance(error, AppError) and (error.status >= 500 or isinstance(error, RateLimited)):
             raise

@@ -1,4 +1,4 @@
-"""The short way of the hottest routes, `GET /users/me` and `POST /auth/refresh`.
+"""The short way of the hottest routes: `GET /users/me`, `POST /auth/refresh` and `POST /auth/login`.
 
 FastAPI's routing, dependencies and validation cost three times all the rest there. Whatever is unusual about a request
 takes the usual way; that one answers the same, byte for byte.
@@ -8,17 +8,22 @@ import re
 from collections.abc import Iterable
 
 import structlog
+from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api import limits, strict
+from app.api.deps import transaction
+from app.core.errors import ValidationFailed
+from app.schemas.auth import TokenPair, UserLogin
 from app.schemas.users import UserResponse
-from app.services import access, refresh
+from app.services import access, refresh, signing_in
 
 PATH = "/api/v1/users/me"
-REFRESH = "/api/v1/auth/refresh"
+REFRESH, LOGIN = "/api/v1/auth/refresh", "/api/v1/auth/login"
 _BEARER = re.compile(rb"Bearer ([A-Za-z0-9._-]+)")
 _PLAIN = re.compile(rb'\{"refresh_token": ?"(nfr_[A-Za-z0-9_-]{1,128})"\}')
 _PIECES = 4  # that a body of this size comes in, if not from a client that is up to something
-_UNUSUAL = frozenset({b"cookie", b"content-encoding"})
+_UNUSUAL = frozenset({b"cookie", b"content-encoding", b"x-token-delivery"})
 _HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 
 
@@ -29,7 +34,7 @@ class _Route:
         self.path_format = path
 
 
-_ME, _REFRESH = _Route(PATH), _Route(REFRESH)
+_ME, _REFRESH, _LOGIN = _Route(PATH), _Route(REFRESH), _Route(LOGIN)
 
 
 async def answered(scope: Scope, authorization: bytes, send: Send) -> bool:
@@ -52,21 +57,54 @@ async def answered(scope: Scope, authorization: bytes, send: Send) -> bool:
     return True
 
 
-async def refreshed(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a POST to `REFRESH` whose body is one token and nothing else, the current one; `app` answers all else."""
+async def posted(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a POST whose path `POSTED` names and whose body is what that looks for; `app` answers all else."""
     if scope["method"] != "POST" or scope["query_string"] or not _is_plain(scope["headers"]):
         await app(scope, receive, send)
         return
     taken = [await receive()]
     while taken[-1].get("more_body") and len(taken) < _PIECES:
         taken.append(await receive())
-    given = _PLAIN.fullmatch(b"".join([message.get("body", b"") for message in taken]))
-    pair = await refresh.at_once(given[1].decode()) if given else None
+    whole = not taken[-1].get("more_body")
+    body = b"".join([message.get("body", b"") for message in taken])
+    pair = await POSTED[scope["path"]](scope, body) if whole else None
     if pair is None:
         await app(scope, _after(taken, receive), send)
         return
-    scope["route"] = _REFRESH
     await _send(pair.model_dump_json().encode(), send)
+
+
+async def _refreshed(scope: Scope, body: bytes) -> TokenPair | None:
+    """The pair that follows a token, which is all that there is in the body, and the current one."""
+    given = _PLAIN.fullmatch(body)
+    pair = await refresh.at_once(given[1].decode()) if given else None
+    if pair is not None:
+        scope["route"] = _REFRESH
+    return pair
+
+
+async def _signed_in(scope: Scope, body: bytes) -> TokenPair | None:
+    """The pair for an address and its password. What is not both is not looked at, and not counted.
+
+    Raises: as `POST /auth/login`.
+    """
+    if not signing_in.may_be_at_once():
+        return None
+    try:
+        given = UserLogin.model_validate(strict.parse(body))
+    except (ValidationFailed, ValidationError):
+        return None
+    scope["route"] = _LOGIN
+    await limits.client_passes("login", scope)
+    tried = await signing_in.try_at_once(given)
+    pair = await signing_in.let_in_at_once(tried)
+    if pair is None:
+        async with transaction() as db:
+            pair = await signing_in.let_in(db, tried)
+    return pair
+
+
+POSTED = {REFRESH: _refreshed, LOGIN: _signed_in}
 
 
 def _is_plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:

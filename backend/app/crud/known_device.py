@@ -1,10 +1,14 @@
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
+from sqlalchemy import bindparam
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import Select
 
 from app.core.sql import is_sqlite
 from app.crud import purging
@@ -12,14 +16,33 @@ from app.models.known_device import KnownDevice
 from app.models.user import User
 
 
-async def account_and_network(
-    db: AsyncSession, email: str, network: str, *, since: datetime
-) -> tuple[User, bool] | None:
-    """The account of a canonical address, and whether it signed in from this network."""
+class Account(NamedTuple):
+    """Whose password is asked for, at an address."""
+
+    id: UUID
+    hashed_password: str
+    is_active: bool
+    knows_network: bool
+    """Somebody signed in to it from the request's network, lately."""
+
+
+async def account(db: AsyncSession, email: str, network: str, *, since: datetime) -> Account | None:
+    """The account of a canonical address."""
+    given = {"email": email, "network": network, "since": since}
+    row = (await db.exec(account_statement(), params=given)).first()
+    return Account(*row) if row else None
+
+
+@lru_cache(maxsize=1)
+def account_statement() -> Select[UUID, str, bool, bool]:
+    """Takes `email`, `network` and `since`."""
     known = select(KnownDevice.user_id).where(
-        KnownDevice.user_id == User.id, KnownDevice.network == network, col(KnownDevice.seen_at) > since
+        KnownDevice.user_id == User.id,
+        KnownDevice.network == bindparam("network"),
+        col(KnownDevice.seen_at) > bindparam("since"),
     )
-    return (await db.exec(select(User, known.exists()).where(User.email == email))).first()
+    columns = User.id, User.hashed_password, User.is_active, known.exists()
+    return select(*columns).where(User.email == bindparam("email"))
 
 
 async def any_of(db: AsyncSession, user_id: UUID) -> bool:

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
@@ -17,7 +18,7 @@ from app.schemas.pages import Page, Window
 
 async def add(db: AsyncSession, session: UserSession, *, now: datetime) -> int:
     """Add a session; about how many the account is signed in with (SQLite may count this one or not)."""
-    others = select(func.count()).where(*_living(session.user_id, now)).scalar_subquery()
+    others = select(func.count()).where(*living_of(session.user_id, now)).scalar_subquery()
     added = await db.exec(insert(UserSession).values(**session.model_dump()).returning(others))
     return int(added.scalar_one())
 
@@ -72,34 +73,35 @@ async def rotate(
 
 async def living(db: AsyncSession, user_id: UUID, window: Window, *, now: datetime) -> Page[UserSession]:
     """A user's sessions that have not ended."""
-    return await page(db, select(UserSession).where(*_living(user_id, now)), UserSession.id, window)
+    return await page(db, select(UserSession).where(*living_of(user_id, now)), UserSession.id, window)
 
 
 async def lives(db: AsyncSession, user_id: UUID, session_id: UUID, *, now: datetime) -> bool:
-    statement = select(UserSession.id).where(*_living(user_id, now), UserSession.id == session_id)
+    statement = select(UserSession.id).where(*living_of(user_id, now), UserSession.id == session_id)
     return (await db.exec(statement)).first() is not None
 
 
 async def revoke(db: AsyncSession, user_id: UUID, session_id: UUID, reason: str, *, now: datetime) -> bool:
     """End a session of that user; False when it had ended, or is gone."""
-    return bool(await _revoke(db, reason, now, *_living(user_id, now), col(UserSession.id) == session_id))
+    return bool(await _revoke(db, reason, now, *living_of(user_id, now), col(UserSession.id) == session_id))
 
 
 async def revoke_all(db: AsyncSession, user_id: UUID, *, but: UUID | None, reason: str, now: datetime) -> list[UUID]:
     """End a user's sessions, except one; the ids of those that this ended."""
     others = [col(UserSession.id) != but] if but else []
-    return await _revoke(db, reason, now, *_living(user_id, now), *others)
+    return await _revoke(db, reason, now, *living_of(user_id, now), *others)
 
 
 async def revoke_oldest(db: AsyncSession, user_id: UUID, *, but: UUID, keep: int, now: datetime) -> list[UUID]:
     """End a user's sessions but one and the `keep` others that were used last; the ids of those that this ended."""
     used = (col(UserSession.last_used_at).desc(), col(UserSession.id).desc())
-    others = (*_living(user_id, now), col(UserSession.id) != but)
+    others = (*living_of(user_id, now), col(UserSession.id) != but)
     too_many = select(UserSession.id).where(*others).order_by(*used).offset(keep)
-    return await _revoke(db, "displaced", now, *_living(user_id, now), col(UserSession.id).in_(too_many))
+    return await _revoke(db, "displaced", now, *living_of(user_id, now), col(UserSession.id).in_(too_many))
 
 
-def _living(user_id: UUID, now: datetime) -> tuple[ColumnElement[bool], ...]:
+def living_of(user_id: Any, now: Any) -> tuple[ColumnElement[bool], ...]:
+    """The conditions of an account's sessions that stand; ids and times, or what binds them."""
     return (
         col(UserSession.user_id) == user_id,
         col(UserSession.revoked_at).is_(None),

@@ -11,9 +11,7 @@ from app.core.config import settings
 from app.core.declared import Registration
 from app.core.email import DEFAULT_LANGUAGE
 from app.core.errors import (
-    EmailNotVerified,
     EmailTaken,
-    InvalidCredentials,
     InvitationNeeded,
     ReauthenticationRequired,
     RegistrationClosed,
@@ -26,24 +24,18 @@ from app.crud import session as session_rows
 from app.crud import user as users
 from app.models.audit import Action
 from app.models.user import User
-from app.schemas.auth import TokenPair, UserLogin
 from app.schemas.principal import Principal
 from app.schemas.users import UserCreate, UserUpdate
 from app.services import (
-    access,
     audit,
-    devices,
     erasure,
-    guesses,
     idempotency,
-    mailing,
     passwords,
     recovery,
     sessions,
     user_cache,
     verification,
 )
-from app.services.mailing import Notice
 
 log = structlog.get_logger()
 
@@ -84,38 +76,6 @@ def _may_register(code: str | None) -> None:
         # Each is compared, so that time tells nothing.
         if not sum(hmac.compare_digest(given, one.encode()) for one in declared.invitation_codes().codes):
             raise InvitationNeeded
-
-
-# --- signing in -----------------------------------------------------------------------------------------------------
-
-
-async def login(db: AsyncSession, given: UserLogin) -> TokenPair:
-    """Sign in. A wrong password, an unknown email and a disabled account take the same time and get the same answer.
-
-    Raises:
-        InvalidCredentials, EmailNotVerified (only after the right password).
-        RateLimited: too many tries failed at this address.
-        Maintenance: only those who may change the configuration come in now.
-    """
-    user, network = await devices.account_at(db, given.email)
-    guess = await guesses.look_at(db, given.email, user, network, given.password)
-    # It may have been disabled, or its password changed, while the hash ran: only the row as it was lets in.
-    may = user is not None and user.is_active and guess.matches
-    current = await users.lock_if_unchanged(db, user.id, user.hashed_password) if user and may else None
-    if current is None:
-        whose = user.id if user else None
-        await audit.record(db, Action.sign_in_failed, actor=None, target=whose, owner=whose, result="failure")
-        raise InvalidCredentials
-    guess.was_right()
-    access.admit(current.roles)
-    if settings.require_verified_email and not current.is_verified:
-        raise EmailNotVerified
-    if guess.newer_hash:
-        await users.update(db, db_obj=current, obj_in={"hashed_password": guess.newer_hash})
-    sighting = await devices.remember(db, current.id)
-    if sighting.new and not sighting.first:
-        await mailing.tell(db, current, Notice.new_device)
-    return await sessions.open_session(db, current)
 
 
 async def reauthenticate(db: AsyncSession, principal: Principal, password: str) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,8 +12,8 @@ from app.core.clock import utc_now
 from app.core.context import origin
 from app.core.networks import network_of
 from app.crud import known_device
+from app.crud.known_device import Account
 from app.models.known_device import KnownDevice
-from app.models.user import User
 
 KEPT = timedelta(days=30)
 _VERSIONS = re.compile(r"[\d._]+")
@@ -30,21 +30,34 @@ class Sighting(NamedTuple):
 
 async def remember(db: AsyncSession, user_id: UUID) -> Sighting:
     """Keep that the request's network and browser signed in to this account."""
-    came = origin.get()
-    network, agent = network_of(came.ip if came else None), _digest(came.user_agent if came else None)
-    device = KnownDevice(user_id=user_id, network=network, agent=agent, seen_at=utc_now())
+    device = of_request(user_id)
     if await known_device.seen_again(db, device):
         return Sighting(new=False, first=False)
     first = not await known_device.any_of(db, user_id)
     return Sighting(new=await known_device.add(db, device), first=first)
 
 
-async def account_at(db: AsyncSession, email: str) -> tuple[User | None, str | None]:
-    """The account of a canonical address, and the request's network, if it signed in to it within 30 days."""
+def of_request(user_id: UUID) -> KnownDevice:
+    """What the request comes from, for an account."""
     came = origin.get()
-    network = network_of(came.ip if came else None)
-    found = await known_device.account_and_network(db, email, network, since=utc_now() - KEPT)
-    return (found[0], network if found[1] else None) if found else (None, None)
+    agent = _digest(came.user_agent if came else None)
+    return KnownDevice(user_id=user_id, network=network(), agent=agent, seen_at=utc_now())
+
+
+def network() -> str:
+    """The request's."""
+    came = origin.get()
+    return network_of(came.ip if came else None)
+
+
+def at_home_since() -> datetime:
+    """Who was last here before then is a stranger."""
+    return utc_now() - KEPT
+
+
+async def account_at(db: AsyncSession, email: str) -> Account | None:
+    """The account of a canonical address, and whether it knows the request's network."""
+    return await known_device.account(db, email, network(), since=at_home_since())
 
 
 def _digest(user_agent: str | None) -> str:

@@ -87,8 +87,9 @@ async def prove(db: AsyncSession, principal: Principal, password: str) -> User:
     user = await users.get(db, principal.id)
     if user is None:
         raise InvalidAccessToken
-    _, network = await devices.account_at(db, user.email)
-    guess = await guesses.look_at(db, user.email, user, network, password)
+    account = await devices.account_at(db, user.email)
+    async with released(db):
+        guess = await guesses.look_at(user.email, account, password)
     if not guess.matches:
         await audit.record(db, Action.password_refused, actor=user.id, target=user.id, result="failure")
         raise WrongPassword

@@ -11,9 +11,7 @@ from app.core.clock import utc_now
 from app.core.config import settings
 from app.core.context import origin
 from app.core.errors import NotFound, SessionRevoked
-from app.core.secrets import key_id
 from app.core.security import issue_access_token
-from app.core.sql import new_id
 from app.crud import change
 from app.crud import session as rows
 from app.crud import user as users
@@ -45,13 +43,22 @@ class Opened(tokens.Root, Protocol):
 async def open_session(db: AsyncSession, user: User) -> TokenPair:
     """Sign `user`, whose row is locked, in. Past SESSIONS_PER_USER the one that was used longest ago ends."""
     await key_ring.before_signing(db)
-    now, came = utc_now(), origin.get()
-    session = UserSession(
-        id=new_id(),
-        user_id=user.id,
-        session_token="",
-        key_id=key_id(),
-        salt=tokens.new_salt(),
+    session = new_session(user.id)
+    if await rows.add(db, session, now=session.created_at) >= settings.sessions_per_user:
+        most = settings.sessions_per_user - 1
+        displaced = await rows.revoke_oldest(db, user.id, but=session.id, keep=most, now=session.created_at)
+        await _ended(db, user.id, displaced, reason="displaced", actor=user.id)
+    await audit.record(db, Action.session_opened, actor=user.id, target=user.id)
+    return opened(session)
+
+
+def new_session(user_id: UUID) -> UserSession:
+    """A session that begins now, by the request that is being answered."""
+    now, came, seed = utc_now(), origin.get(), tokens.new_seed()
+    return UserSession(
+        **seed._asdict(),
+        user_id=user_id,
+        session_token=tokens.fingerprint(tokens.refresh_token(seed, 1)),
         created_at=now,
         rotated_at=now,
         authenticated_at=now,
@@ -60,13 +67,11 @@ async def open_session(db: AsyncSession, user: User) -> TokenPair:
         ip=came.ip if came else None,
         user_agent=came.user_agent[:255] if came and came.user_agent else None,
     )
-    session.session_token = tokens.fingerprint(tokens.refresh_token(session, 1))
-    if await rows.add(db, session, now=now) >= settings.sessions_per_user:
-        most = settings.sessions_per_user - 1
-        displaced = await rows.revoke_oldest(db, user.id, but=session.id, keep=most, now=now)
-        await _ended(db, user.id, displaced, reason="displaced", actor=user.id)
-    await audit.record(db, Action.session_opened, actor=user.id, target=user.id)
-    log.info("session_opened", user_id=str(user.id), session_id=str(session.id))
+
+
+def opened(session: UserSession) -> TokenPair:
+    """Log that it is open; its first tokens."""
+    log.info("session_opened", user_id=str(session.user_id), session_id=str(session.id))
     return pair(session, session.generation, session.expires_at)
 
 

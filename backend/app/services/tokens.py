@@ -7,10 +7,11 @@ import hmac
 import secrets
 import struct
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from app.core.secrets import derive_key, key_id
+from app.core.sql import new_id
 from app.models.mail_token import MailToken
 
 REFRESH_PREFIX, MAIL_PREFIX = "nfr_", "nfm_"
@@ -36,6 +37,18 @@ class Root(Protocol):
     def key_id(self) -> str: ...
     @property
     def salt(self) -> bytes: ...
+
+
+class Seed(NamedTuple):
+    """That of a session which has no row yet."""
+
+    id: UUID
+    key_id: str
+    salt: bytes
+
+
+def new_seed() -> Seed:
+    return Seed(new_id(), key_id(), new_salt())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,9 @@ from app.core.db import new_session
 from app.services import tokens
 from tests.counting import statements
 from tests.flows import Account, problem, signed_in
-from tests.short_ways import USUALLY, recorded_once
+from tests.short_ways import USUALLY, comparable, recorded_once
 
 pytestmark = pytest.mark.stack("server")  # there is no short way on SQLite
-
-OF_THIS_ANSWER = frozenset({"x-request-id", "ratelimit", "date"})
 
 
 def session_of(account: Account) -> UUID:
@@ -36,14 +34,6 @@ async def refreshed(account: Account, **more: Any) -> Response:
     if answer.is_success:
         account.pair = answer.json()
     return answer
-
-
-def comparable(answer: Response) -> tuple[int, list[tuple[str, str]], list[tuple[str, Any]]]:
-    """The answer without what each one has of its own."""
-    headers = sorted((name, value) for name, value in answer.headers.items() if name not in OF_THIS_ANSWER)
-    is_token = ("ey", "nfr_")
-    body = [(name, str(value).startswith(is_token) or value) for name, value in answer.json().items()]
-    return answer.status_code, headers, body
 
 
 async def test_the_short_way_answers_what_the_usual_one_does(client: AsyncClient) -> None:

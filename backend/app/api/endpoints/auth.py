@@ -38,7 +38,7 @@ from app.schemas.auth import (
     UserLogin,
 )
 from app.schemas.users import RegistrationPending, UserCreate, UserResponse
-from app.services import access, accounts, refresh, sessions
+from app.services import access, accounts, refresh, sessions, signing_in
 
 router = StrictRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
@@ -58,7 +58,7 @@ async def register(new: UserCreate, db: DB, language: Language) -> User | Regist
 @router.post("/login", dependencies=[limit("login")], responses=raises(InvalidCredentials, EmailNotVerified))
 async def login(given: UserLogin, db: DB, response: Response, delivery: Delivery = "body") -> TokenPair | AccessToken:
     """Sign in with email and password."""
-    pair = await accounts.login(db, given)
+    pair = await signing_in.login(db, given)
     return browser.deliver(response, pair) if delivery == "cookie" else pair
 
 
