@@ -22,6 +22,7 @@ from app.cli.variables import (
     REDIS,
     SCHEDULER,
     SECRETS,
+    TASKS,
     WORKER,
 )
 
@@ -175,6 +176,14 @@ def reset(yes: bool) -> None:
         click.confirm(f"Remove the database, Valkey's files, mails and secrets in {settings.data_dir}?", abort=True)
     state.empty()
     click.echo(f"emptied {settings.data_dir}")
+
+
+@cli.command(epilog=reads(*DATABASE, *REDIS, *SECRETS, *TASKS, *OF_ALL))
+def doctor() -> int:
+    """Say what is wrong, and what to do: database, Redis, workers, migrations, settings that nobody declares."""
+    from app.cli.doctor import examine
+
+    return examine()
 
 
 @cli.command(epilog=reads("PUBLIC_URL", *OF_ALL))

@@ -19,6 +19,14 @@ class Registration(StrEnum):
     invitation = "invitation"
 
 
+class VerifiedEmail(StrEnum):
+    """Whether signing in needs a verified email."""
+
+    as_started = "as_started"
+    needed = "needed"
+    not_needed = "not_needed"
+
+
 class LogLevel(StrEnum):
     """The least that is logged."""
 
@@ -43,6 +51,12 @@ invitation_codes = document(
     "invitation_codes",
     "What lets somebody register while registration is by invitation.",
     default=Codes(),
+    owner="accounts",
+)
+verified_email = choice(
+    "verified_email",
+    "Whether signing in needs a verified email; as_started: REQUIRE_VERIFIED_EMAIL.",
+    default=VerifiedEmail.as_started,
     owner="accounts",
 )
 maintenance = boolean(

@@ -5,6 +5,8 @@ from uuid import UUID
 
 from app.core import declared
 from app.core.clock import utc_now
+from app.core.config import settings
+from app.core.declared import VerifiedEmail
 from app.core.errors import InvalidAccessToken, Maintenance, SessionRevoked
 from app.core.permissions import Permission, granted
 from app.core.security import AccessClaims, UnknownKey, read_access_token
@@ -38,6 +40,12 @@ async def known(access_token: bytes) -> Known:
     if found.revoked_at is not None:
         raise SessionRevoked
     return principal_cache.keep(access_token, claims, found, read_at=moved)
+
+
+def needs_verified_email() -> bool:
+    """Whether signing in needs a verified email now."""
+    said = declared.verified_email()
+    return settings.require_verified_email if said is VerifiedEmail.as_started else said is VerifiedEmail.needed
 
 
 def admit(roles: Iterable[str]) -> None:

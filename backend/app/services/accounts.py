@@ -7,7 +7,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core import declared
 from app.core.clock import utc_now
-from app.core.config import settings
 from app.core.declared import Registration
 from app.core.email import DEFAULT_LANGUAGE
 from app.core.errors import (
@@ -27,6 +26,7 @@ from app.models.user import User
 from app.schemas.principal import Principal
 from app.schemas.users import UserCreate, UserUpdate
 from app.services import (
+    access,
     audit,
     erasure,
     idempotency,
@@ -52,12 +52,13 @@ async def register(db: AsyncSession, new: UserCreate, language: str = DEFAULT_LA
         RegistrationClosed, InvitationNeeded
     """
     _may_register(new.invitation_code)
+    quietly = access.needs_verified_email()
     await passwords.check(new.password, (new.email, new.full_name))
     hashed = await hash_password(new.password)
     user = await users.create(db, obj_in=new, hashed_password=hashed, locale=language)
     if user:
         idempotency.belongs_to(db, user.id)
-    if settings.require_verified_email:
+    if quietly:
         await verification.register_quietly(db, new, hashed, user)
         return None
     if user is None:

@@ -7,6 +7,7 @@ from app.core.declared import Registration
 from app.core.dynamic import Caller
 from app.schemas.config import AppConfig, AuthConfig, PasswordBounds, PublicConfig
 from app.schemas.users import PASSWORD_MAX
+from app.services import access
 from app.services.limits import public_limits
 
 
@@ -16,7 +17,7 @@ def public_config(caller: Caller) -> PublicConfig:
         app=AppConfig(name="NeoForge", version=__version__, environment=settings.environment),
         auth=AuthConfig(
             registration=declared.registration() is not Registration.closed,
-            require_verified_email=settings.require_verified_email,
+            require_verified_email=access.needs_verified_email(),
             browser_mode=True,
             password=PasswordBounds(min_length=settings.password_min_length, max_length=PASSWORD_MAX),
         ),

@@ -5,6 +5,7 @@ known values go on being served.
 """
 
 import asyncio
+import time
 
 import structlog
 
@@ -40,6 +41,8 @@ class _Known:
         self.changed = asyncio.Event()
         """Set, and made anew, whenever the values are others."""
         self.version = 0
+        self.read_at = feed.NEVER
+        """When `recent` last read them, by the monotonic clock."""
         self.log_level: str = settings.log_level
 
 
@@ -76,6 +79,17 @@ async def fresh() -> None:
                 await _read()
         except Exception as error:  # the database is away
             log.warning("config_unread", error=type(error).__name__, exc_info=not is_unavailable(error))
+
+
+async def recent() -> None:
+    """Know what was set a second ago: for a process that follows nothing, and asks before it begins something.
+
+    While the database is away what is known holds.
+    """
+    if time.monotonic() - _known.read_at >= feed.BOUND:
+        _forget(None)
+        await fresh()
+        _known.read_at = time.monotonic()
 
 
 def is_known() -> bool:

@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.config import settings
 from app.crud import user as users
 from app.models.audit import Action
-from app.services import audit, last_admin, user_cache
+from app.services import access, audit, last_admin, user_cache
 
 log = structlog.get_logger()
 
@@ -33,8 +33,11 @@ async def erase(db: AsyncSession, user_id: UUID, *, actor: UUID | None) -> bool:
 
 
 async def erase_unproven(db: AsyncSession, *, before: datetime, most: int) -> int:
-    """Delete accounts made before then whose address nobody proved, where nobody can sign in to one; how many."""
-    if not settings.require_verified_email:
+    """Delete accounts made before then whose address nobody proved, where nobody can sign in to one; how many.
+
+    Only where the service was started so, and still is: accounts that were made otherwise may only wait for a change.
+    """
+    if not (settings.require_verified_email and access.needs_verified_email()):
         return 0
     gone = await users.purge_unverified(db, before=before, most=most)
     for user_id in gone:

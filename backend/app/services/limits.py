@@ -35,6 +35,7 @@ ONE_TRY_EACH = 60  # seconds, for one account past its failures
 
 _general: tuple[Counters, asyncio.Task[None]] | None = None
 _applied: Rate | None = None
+_counts = False
 
 
 def rate_of(rule: str) -> Rate | None:
@@ -58,7 +59,8 @@ def public_limits() -> dict[str, str]:
 
 def start() -> None:
     """Count every request from now on, and reconcile with the other processes in the background."""
-    global _applied, _general
+    global _applied, _counts, _general
+    _counts = True
     rate = _applied = rate_of(GENERAL)
     _general = None
     if rate is not None:
@@ -68,7 +70,8 @@ def start() -> None:
 
 
 async def stop() -> None:
-    global _general
+    global _counts, _general
+    _counts = False
     if _general is not None:
         task = _general[1]
         _general = None
@@ -78,8 +81,11 @@ async def stop() -> None:
 
 
 def adjust() -> None:
-    """Go by the general rule's figures as they are set now. What was counted under others is forgotten."""
-    if rate_of(GENERAL) != _applied:
+    """Go by the general rule's figures as they are set now. What was counted under others is forgotten.
+
+    A process that answers no requests, and never started to count, has nothing to adjust.
+    """
+    if _counts and rate_of(GENERAL) != _applied:
         before = _general
         start()
         if before is not None:

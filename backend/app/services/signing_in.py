@@ -61,7 +61,7 @@ async def let_in(db: AsyncSession, tried: Tried) -> TokenPair:
         raise InvalidCredentials
     guess.was_right()
     access.admit(current.roles)
-    if settings.require_verified_email and not current.is_verified:
+    if access.needs_verified_email() and not current.is_verified:
         raise EmailNotVerified
     if guess.newer_hash:
         await users.update(db, db_obj=current, obj_in={"hashed_password": guess.newer_hash})
@@ -132,6 +132,6 @@ async def _opened(session: UserSession, account: Account) -> bool:
             device,
             event,
             place,
-            only_verified=settings.require_verified_email,
+            only_verified=access.needs_verified_email(),
             most=settings.sessions_per_user,
         )

@@ -13,7 +13,7 @@ from app.models.background_task import TaskType
 from app.models.mail_token import MailPurpose, MailToken
 from app.models.user import User
 from app.schemas.users import UserCreate
-from app.services import addresses, audit, mailing, sessions, tasks, user_cache
+from app.services import access, addresses, audit, mailing, sessions, tasks, user_cache
 
 log = structlog.get_logger()
 
@@ -91,7 +91,7 @@ async def _prove(db: AsyncSession, link: MailToken) -> None:
     claimed = {"hashed_password": link.hashed_password, "full_name": link.full_name} if is_claim else {}
     await users.update(db, db_obj=user, obj_in={**proven, **claimed})
     await mail_token.drop(db, user.id, MailPurpose.verify, MailPurpose.claim)
-    if is_claim or settings.require_verified_email:  # who came in before the address was proven was not its owner
+    if is_claim or access.needs_verified_email():  # who came in before the address was proven was not its owner
         await mail_token.drop(db, user.id, MailPurpose.change)
         await sessions.end_all(db, user.id, reason="verified", actor=user.id)
     await user_cache.changed(db, user.id)

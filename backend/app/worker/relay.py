@@ -18,6 +18,7 @@ from app.core.logging import set_up
 from app.core.metrics import TASKS_RESCUED, TASKS_RUNG
 from app.crud import task_ring as rows
 from app.crud.task_ring import Rung
+from app.services import dynamic_config
 from app.worker import pulse, schedules, scrape, waiting
 from app.worker.celery import celery_app, connect
 from app.worker.sealer import Sealer
@@ -78,6 +79,7 @@ async def _work(stopping: asyncio.Event, wake: asyncio.Event) -> None:
         try:
             if time.monotonic() >= next_poll:
                 next_poll = time.monotonic() + POLL
+                await dynamic_config.recent()
                 await rescue()
                 await schedules.promise_due()
             rung, full = await ring_due(woken=woken or full)

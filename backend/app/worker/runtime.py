@@ -18,7 +18,7 @@ from app.core.db import relaxed_session
 from app.core.metrics import TASK_DURATION, TASK_MESSAGES_DROPPED, TASK_OUTCOMES
 from app.crud import task_ring, task_run
 from app.crud.task_run import Claimed
-from app.services import tasks
+from app.services import dynamic_config, tasks
 from app.worker import running, settling
 from app.worker.alarm import hasten
 from app.worker.holding import Holder
@@ -84,6 +84,7 @@ async def carry_out(task_type: str, ids: Sequence[UUID], holder: Holder) -> None
     if tracked is None:
         _drop(len(ids), "unknown")
         return
+    await dynamic_config.recent()
     left, began = list(ids), time.monotonic()
     while left and not holder.winding_down and time.monotonic() - began < MESSAGE_SPAN:
         now = PACE.at_once(task_type)

@@ -9,11 +9,14 @@ from sqlmodel import select
 from structlog.testing import capture_logs
 
 from app.core import dynamic
+from app.core.clock import utc_now
+from app.core.config import settings
 from app.core.db import new_session
 from app.core.dynamic import Flag, Visibility
 from app.crud import config_revision
+from app.crud import user as users
 from app.models import AuditEvent, ConfigRevision
-from app.services import configuring, dynamic_config
+from app.services import configuring, dynamic_config, erasure
 from tests.counting import statements
 from tests.declaring import more_keys
 from tests.flows import PASSWORD, V1, Account, new_email, problem, signed_in
@@ -228,6 +231,40 @@ async def test_registration_closes_and_opens_without_a_restart(client: AsyncClie
         assert (await client.post(f"{V1}/auth/register", json=body)).status_code == status
     await put(admin, "registration", "open")
     assert (await Account(client).register()).status_code == 201
+
+
+async def test_a_verified_email_is_needed_or_not_without_a_restart(client: AsyncClient, admin: Account) -> None:
+    account, taken = await signed_in(client), await signed_in(client)
+
+    async def says() -> bool:
+        return bool((await client.get(CONFIG)).json()["auth"]["require_verified_email"])
+
+    assert not await says()
+    await put(admin, "verified_email", "needed")
+    assert await says()
+    assert problem(await account.login()) == (403, "email_not_verified")
+    assert (await account.me()).status_code == 200, "a session that is open goes on"
+    answers = [await one.register() for one in (Account(client), taken)]
+    assert {(answer.status_code, answer.text) for answer in answers} == {(202, '{"status":"verification_pending"}')}
+    async with new_session() as db:
+        assert await erasure.erase_unproven(db, before=utc_now(), most=1_000) == 0, "the service was not started so"
+    await put(admin, "verified_email", "not_needed")
+    assert (await account.login()).status_code == 200
+    assert [(await one.register()).status_code for one in (Account(client), taken)] == [201, 409]
+
+
+async def test_accounts_that_nobody_proved_go_only_while_that_is_needed(
+    client: AsyncClient, admin: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = Account(client)
+    await account.register()
+    monkeypatch.setitem(settings.__dict__, "require_verified_email", True)  # as if started with it
+    for said, goes in (("not_needed", False), ("as_started", True)):
+        await put(admin, "verified_email", said)
+        async with new_session() as db:
+            gone = await erasure.erase_unproven(db, before=utc_now(), most=1_000)
+            assert (gone > 0) == goes
+            assert (await users.get_by_email(db, account.email) is None) == goes
 
 
 async def test_maintenance_lets_in_who_may_end_it_and_nobody_else(client: AsyncClient, admin: Account) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from subprocess import CompletedProcess
 from typing import Any
@@ -16,12 +17,18 @@ from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 
+from app.core.db import new_session
+from app.core.sql import new_id
+from app.crud import task as task_rows
+from app.models import TaskStatus, TaskType
+from app.services import tasks
 from tests.audits import Audit, own
 from tests.commands import neoforge
 from tests.declaring import more_keys
 from tests.flows import PASSWORD, V1, Account, signed_in
 from tests.limited import limited
 from tests.processes import free_port
+from tests.stack import Worker
 from tests.staff import id_of, with_roles
 from tests.streaming import served
 from tests.waiting import eventually
@@ -88,6 +95,35 @@ async def _sees(other: AsyncClient, value: bool) -> None:
     async with asyncio.timeout(10):
         while (await other.get(CONFIG)).json()["flags"]["demo_banner"] is not value:
             await asyncio.sleep(0.01)  # as a client that polls
+
+
+async def test_what_runs_tasks_goes_by_it_too(client: AsyncClient, worker: Worker) -> None:
+    admin = await with_roles(client, "admin")
+
+    async def is_logged() -> bool:
+        """Whether it is when a task ends now."""
+        async with new_session() as db:
+            made = await tasks.enqueue(db, TaskType.welcome_email, user_id=new_id())
+            await db.commit()
+
+        async def has_ended() -> bool:
+            async with new_session(read_only=True) as db:
+                found = await task_rows.get(db, made.id)
+            return found is not None and found.status == TaskStatus.succeeded
+
+        await eventually(has_ended)
+        said = [line for line in worker.worker.output().splitlines() if '"task_finished"' in line]
+        return any(str(made.id) in line for line in said)
+
+    assert await is_logged()
+    await _set(admin, "log_level", "warning")
+    await eventually(lambda: _is_not(is_logged))
+    await _set(admin, "log_level", "as_started")
+    await eventually(is_logged)
+
+
+async def _is_not(check: Callable[[], Awaitable[bool]]) -> bool:
+    return not await check()
 
 
 async def test_a_stream_tells_the_configuration_and_each_change_that_its_reader_may_know(

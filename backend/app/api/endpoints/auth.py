@@ -12,7 +12,6 @@ from app.api.limits import limit
 from app.api.oauth import FORM, OAuthError, grant, token_form
 from app.api.problems import raises
 from app.api.strict import StrictRouter
-from app.core.config import settings
 from app.core.errors import (
     CsrfFailed,
     EmailNotVerified,
@@ -46,13 +45,20 @@ router = StrictRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_st
 @router.post(
     "/register",
     response_model=UserResponse | RegistrationPending,
-    status_code=202 if settings.require_verified_email else 201,
-    responses=raises(EmailTaken, RegistrationClosed, InvitationNeeded),
+    status_code=201,
+    responses={
+        202: {"model": RegistrationPending, "description": "Where signing in needs a verified email"},
+        **raises(EmailTaken, RegistrationClosed, InvitationNeeded),
+    },
     dependencies=[limit("register")],
 )
-async def register(new: UserCreate, db: DB, language: Language) -> User | RegistrationPending:
+async def register(new: UserCreate, db: DB, language: Language, response: Response) -> User | RegistrationPending:
     """Create an account. A verification email follows, in the language that Accept-Language asks for."""
-    return await accounts.register(db, new, language) or RegistrationPending()
+    made = await accounts.register(db, new, language)
+    if made is None:
+        response.status_code = 202
+        return RegistrationPending()
+    return made
 
 
 @router.post("/login", dependencies=[limit("login")], responses=raises(InvalidCredentials, EmailNotVerified))
