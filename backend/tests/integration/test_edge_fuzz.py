@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from httpx2 import AsyncClient
 
+from tests import ofrep
 from tests.flows import V1, Account, signed_in
 from tests.staff import with_roles
 
 # A guessable password and an unknown token fit the document and are refused all the same: no schema can say which.
 UNSAYABLE = "positive_data_acceptance"
+# OFREP asks for a context with a targetingKey. Who asks is known by the token here, and SDKs evaluate without any.
+LESS_IS_TAKEN = "negative_data_rejection"
 # Of every operation a few examples and one seed where FAULTS=short; else every phase, more of them, three seeds.
 SHORT = os.environ.get("FAULTS") == "short"
 SEEDS, EXAMPLES = (("1",), "6") if SHORT else (("1", "2", "3"), "15")
@@ -23,8 +26,9 @@ OWN = "^/api/v[12]/(users/me|tasks|auth/(logout|reauthenticate))"
 """What an access token opens for everybody, of their own."""
 
 
-def fuzz(folder: Path, url: str, *options: str) -> None:
-    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json", "--checks", "all"]
+def fuzz(folder: Path, url: str, *options: str, document: str = "") -> None:
+    command = [str(Path(sys.executable).with_name("schemathesis")), "run", document or f"{url}/openapi.json"]
+    command += ["--checks", "all", *(["--url", url] if document else [])]
     command += ["--exclude-checks", UNSAYABLE, "--max-examples", EXAMPLES, "--no-color", *options]
     if SHORT:
         command += ["--phases", "examples,fuzzing,stateful"]
@@ -102,3 +106,15 @@ async def test_what_is_documented_is_what_is_done_for_admins(server, tmp_path):
         admin = await with_roles(client, "admin")
         bearer = f"Authorization: {admin.bearer['Authorization']}"
         fuzz(tmp_path, url, "--include-path-regex", f"^{V1}/(admin|users/me/security)", "--header", bearer)
+
+
+async def test_the_flags_are_what_their_protocol_has_published(server, tmp_path):
+    """For strangers, for a user, and for an admin, who may name others."""
+    url = (await server()).url
+    published = tmp_path / "ofrep.json"
+    published.write_text(json.dumps(ofrep.document("demo_banner")))
+    async with AsyncClient(base_url=url, trust_env=False) as client:
+        user, admin = await signed_in(client), await with_roles(client, "admin")
+        for bearer in ({}, user.bearer, admin.bearer):
+            sent = [word for name, value in bearer.items() for word in ("--header", f"{name}: {value}")]
+            fuzz(tmp_path, url, *sent, "--exclude-checks", f"{UNSAYABLE},{LESS_IS_TAKEN}", document=str(published))
