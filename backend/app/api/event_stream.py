@@ -16,6 +16,7 @@ from app.api import streams
 from app.api.recording import ANSWERED
 from app.api.streams import Reader, Stream
 from app.core.errors import AppError
+from app.core.networks import client_of
 
 PING_EVERY = 15.0  # seconds: less than what gateways give an answer that says nothing
 PING = b": ping\n\n"
@@ -38,7 +39,9 @@ class EventStream(Response):
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with streams.opened(self._reader, scope.get(CUT)) as stream, self._follow(stream):
+        peer = scope.get("client")
+        client = client_of(peer[0] if peer else None)
+        with streams.opened(self._reader, client, scope.get(CUT)) as stream, self._follow(stream):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             scope[ANSWERED] = perf_counter()
             leaving = asyncio.create_task(_until_gone(stream, receive))

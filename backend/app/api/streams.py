@@ -22,6 +22,7 @@ from app.core.metrics import EVENT_STREAMS
 from app.services import access
 
 A_USER = 20  # streams of one account in one process
+A_CLIENT = 50  # of strangers from one address (an IPv6 /64), which may be an office
 TICK = 0.1  # seconds between two looks at who may go on
 ASK_EVERY = 0.4  # seconds from one question after all sessions to the next
 BOUND = 1.0  # seconds that a session counts as standing after the question that found it so: the bound of revocation
@@ -84,7 +85,8 @@ class Stream:
 
 
 _open: set[Stream] = set()
-_of_user: Counter[UUID | None] = Counter()
+_of_one: Counter[UUID | str] = Counter()
+"""How many, by account; those of strangers by client."""
 _guarding: asyncio.Task[None] | None = None
 _stopping = False
 
@@ -104,25 +106,26 @@ def end_all() -> None:
 
 
 @contextmanager
-def opened(reader: Reader | None, cut: Callable[[], None] | None) -> Iterator[Stream]:
+def opened(reader: Reader | None, client: str, cut: Callable[[], None] | None) -> Iterator[Stream]:
     """A stream that is open within the block. `cut` breaks off its connection. Without a reader it is a stranger's.
 
     Raises:
-        TooManyStreams: the account has 20 in this process.
+        TooManyStreams: the account has 20 in this process; or the client 50, of strangers.
         StreamsFull: the process has as many as STREAMS, or half as many of strangers.
         ServiceUnavailable: the process stops.
     """
     global _guarding
     if _stopping:
         raise ServiceUnavailable
-    whose = reader.user_id if reader else None
-    if whose and _of_user[whose] >= A_USER:
+    whose = reader.user_id if reader else client
+    if _of_one[whose] >= (A_USER if reader else A_CLIENT):
         raise TooManyStreams
-    if len(_open) >= settings.streams or (whose is None and _of_user[None] >= settings.streams // 2):
+    strangers = sum(stream.reader is None for stream in _open) if reader is None else 0
+    if len(_open) >= settings.streams or strangers >= settings.streams // 2 > 0:
         raise StreamsFull
     stream = Stream(reader, cut)
     _open.add(stream)
-    _of_user[whose] += 1
+    _of_one[whose] += 1
     EVENT_STREAMS.set(len(_open))
     if _guarding is None or _guarding.done():
         # In a context of its own: its log lines are not those of the request that happened to come first.
@@ -132,9 +135,9 @@ def opened(reader: Reader | None, cut: Callable[[], None] | None) -> Iterator[St
     finally:
         stream.close()
         _open.discard(stream)
-        _of_user[whose] -= 1
-        if not _of_user[whose]:
-            del _of_user[whose]
+        _of_one[whose] -= 1
+        if not _of_one[whose]:
+            del _of_one[whose]
         EVENT_STREAMS.set(len(_open))
 
 

@@ -367,9 +367,9 @@ class TaskNotRetryable(AppError):
 
 
 class TooManyStreams(AppError):
-    """The account has too many event streams open.
+    """The account has too many event streams open, or the client has without one.
 
-    One process keeps 20 for an account. Close another one first.
+    One process keeps 20 for an account, and 50 for a client that does not say who it is. Close another one first.
     """
 
     status, code = 429, "too_many_streams"

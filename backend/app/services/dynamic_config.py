@@ -6,6 +6,7 @@ known values go on being served.
 
 import asyncio
 import time
+from contextlib import suppress
 
 import structlog
 
@@ -102,11 +103,12 @@ def version() -> int:
     return _known.version
 
 
-async def next_version(after: int) -> int:
-    """Wait until the values are others than those of `after`."""
-    while _known.version == after:
-        await _known.changed.wait()
-    return _known.version
+async def next_version(after: int, *, within: float) -> None:
+    """Wait until the values are others than those of `after`, or so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            while _known.version == after:
+                await _known.changed.wait()
 
 
 async def _read() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from subprocess import CompletedProcess
 from typing import Any
@@ -17,6 +18,7 @@ from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 
+from app.api import streams
 from app.core.db import new_session
 from app.core.sql import new_id
 from app.crud import task as task_rows
@@ -25,7 +27,7 @@ from app.services import tasks
 from tests.audits import Audit, own
 from tests.commands import neoforge
 from tests.declaring import more_keys
-from tests.flows import PASSWORD, V1, Account, signed_in
+from tests.flows import PASSWORD, V1, Account, problem, signed_in
 from tests.limited import limited
 from tests.processes import free_port
 from tests.stack import Worker
@@ -143,6 +145,34 @@ async def test_a_stream_tells_the_configuration_and_each_change_that_its_reader_
         told = await anext(events)
         assert told["flags"]["demo_banner"] is True
         assert "secret-code" not in json.dumps(told)
+
+
+async def test_a_stream_goes_by_the_roles_that_its_reader_has_now(app: FastAPI, client: AsyncClient) -> None:
+    admin, user = await with_roles(client, "admin"), await signed_in(client)
+    await _set(admin, "demo_banner", {"roles": ["support"]})
+    async with (
+        served(app) as url,
+        AsyncClient(base_url=url, trust_env=False, timeout=20, headers=user.bearer) as reader,
+        reader.stream("GET", f"{CONFIG}/stream") as stream,
+    ):
+        events = _events(stream)
+        assert (await anext(events))["flags"]["demo_banner"] is False
+        for roles, told in ((["support"], True), ([], False)):
+            path = f"{V1}/admin/users/{await id_of(user)}"
+            assert (await client.patch(path, json={"roles": roles}, headers=admin.bearer)).status_code == 200
+            assert (await anext(events))["flags"]["demo_banner"] is told
+
+
+async def test_strangers_of_one_client_have_so_many_streams_and_no_more(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "A_CLIENT", 3)
+    async with served(app) as url, AsyncExitStack() as held:
+        reader = await held.enter_async_context(AsyncClient(base_url=url, trust_env=False, timeout=20))
+        for _ in range(3):
+            answer = await held.enter_async_context(reader.stream("GET", f"{CONFIG}/stream"))
+            assert answer.status_code == 200
+        assert problem(await reader.get(f"{CONFIG}/stream")) == (429, "too_many_streams")
 
 
 async def _events(stream: Any) -> Any:

@@ -50,7 +50,7 @@ async def change(task_id: UUID, **values: Any) -> int:
 
 def nothing_is_left() -> bool:
     tasks = (streams._guarding, task_watch._looking)
-    return not (streams._open or streams._of_user or task_watch._watched) and all(one and one.done() for one in tasks)
+    return not (streams._open or streams._of_one or task_watch._watched) and all(one and one.done() for one in tasks)
 
 
 async def test_nothing_is_left_of_clients_that_dropped(url: str, account: Account, task: BackgroundTask) -> None:

@@ -22,6 +22,8 @@ from app.services.config import public_config
 
 router = StrictRouter(prefix="/config", tags=["service"], responses=raises(InvalidAccessToken, SessionRevoked))
 
+LOOK_EVERY = 0.5  # seconds until a stream looks whether its caller's roles are others
+
 ANYBODY: dict[str, Any] = {"security": [{}, {"OAuth2PasswordBearer": []}]}
 EVENTS: dict[str, Any] = {
     "description": "The configuration as `GET /config` answers it, now and after each change.",
@@ -55,25 +57,35 @@ async def follow_config(principal: KnownPrincipal, token: Bearer) -> Response:
     if principal:
         reader = Reader(principal.id, principal.session_id, (await access.claims_of(token or "")).expires_at)
     await dynamic_config.fresh()
-    return EventStream(reader, partial(_followed, dynamic_config.caller_of(principal)))
+    return EventStream(reader, partial(_followed, dynamic_config.caller_of(principal), token))
 
 
 def _told(caller: Caller) -> str:
     return public_config(caller).model_dump_json()
 
 
+async def _again(caller: Caller, token: str | None) -> Caller:
+    """The caller as they are now: their roles may be others. Whether their stream may go on, its guard judges."""
+    try:
+        return dynamic_config.caller_of(await access.identify(token)) if token else caller
+    except Exception:  # noqa: BLE001 - the session has ended, or the database is away, and the guard learns it too
+        return caller
+
+
 @contextmanager
-def _followed(caller: Caller, stream: Stream) -> Iterator[None]:
+def _followed(caller: Caller, token: str | None, stream: Stream) -> Iterator[None]:
     """Offer the stream what the caller may know, now and whenever that is another."""
 
     async def tell() -> None:
-        version, told = dynamic_config.version(), ""
+        last, told = None, ""
         while True:
-            now = _told(caller)
-            if now != told:
-                told = now
-                stream.offer(event(version, now))
-            version = await dynamic_config.next_version(version)
+            now = dynamic_config.version(), await _again(caller, token)
+            if now != last:
+                last, said = now, _told(now[1])
+                if said != told:
+                    told = said
+                    stream.offer(event(now[0], said))
+            await dynamic_config.next_version(now[0], within=LOOK_EVERY)
 
     telling = asyncio.create_task(tell())
     try:
