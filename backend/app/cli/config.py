@@ -65,7 +65,7 @@ def history(key: str, as_json: bool) -> None:
 
 @config.command(epilog=READS)
 @click.argument("key")
-@click.argument("revision", type=click.IntRange(1))
+@click.argument("revision", type=click.IntRange(1, 2_147_483_647))
 @Comment
 def revert(key: str, revision: int, comment: str | None) -> None:
     """Have what held after REVISION hold again, as a revision of its own."""

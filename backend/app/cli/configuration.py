@@ -8,8 +8,10 @@ import click
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.cli.work import run
+from app.core import dynamic
 from app.core.db import new_session
 from app.core.declared import DECLARED
+from app.core.dynamic import Setting
 from app.core.errors import AppError, NotFound, ValidationFailed
 from app.core.logging import one_line
 from app.crud import config_revision as rows
@@ -23,10 +25,9 @@ Result = TypeVar("Result")
 
 def print_all(*, as_json: bool) -> None:
     async def work(db: AsyncSession) -> tuple[list[ConfigItem], list[str]]:
-        found = await rows.current(db)
-        return await configuring.listing(db), sorted(found.keys() - DECLARED.keys())
+        return await configuring.listing(db), dynamic.use(await rows.current(db))
 
-    items, unknown = _read(work)
+    items, unfit = _read(work)
     for item in items:
         if as_json:
             click.echo(item.model_dump_json())
@@ -34,8 +35,14 @@ def print_all(*, as_json: bool) -> None:
             click.echo(
                 one_line(f"{item.key:28} {item.type:9} {item.visibility:8} {_json(item.value):24} {item.source}")
             )
-    for key in unknown:
-        click.echo(one_line(f"{key} is set, but nobody declares it: it is not served"), err=True)
+    for key in unfit:
+        click.echo(one_line(not_served(key)), err=True)
+
+
+def not_served(key: str) -> str:
+    """What is wrong with a row that `dynamic.use` does not go by."""
+    why = "its value does not fit any more" if key in DECLARED else "nobody declares it"
+    return f"{key} is set, but {why}: it is not served"
 
 
 def print_one(key: str) -> None:
@@ -43,11 +50,17 @@ def print_one(key: str) -> None:
 
 
 def set_value(key: str, value: str, comment: str | None) -> None:
-    try:
-        given = json.loads(value)
-    except ValueError:
-        given = value
+    given = _value_of(DECLARED.get(key), value)
     _print(_write(lambda db: configuring.set_value(db, key, given, actor=None, comment=comment)))
+
+
+def _value_of(setting: Setting[Any] | None, typed: str) -> Any:
+    """JSON; where that is none, or a text is wanted, the text as it is."""
+    try:
+        given = json.loads(typed)
+    except (ValueError, RecursionError):
+        return typed
+    return typed if setting and setting.kind in ("string", "enum") and not isinstance(given, str) else given
 
 
 def unset(key: str, comment: str | None) -> None:

@@ -4,11 +4,11 @@ from contextlib import suppress
 
 import click
 
+from app.cli.configuration import not_served
 from app.cli.faults import DONE, FAILED
 from app.cli.work import run
 from app.core import dynamic
 from app.core.db import new_session
-from app.core.declared import DECLARED
 from app.core.logging import one_line
 from app.crud import config_revision as rows
 from app.schemas.health import Check, Checks, Readiness, State
@@ -31,8 +31,7 @@ def examine() -> int:
         advice = "" if check.status is State.healthy else f": {ADVICE[name]}"
         click.echo(f"{name:12}{check.status}{advice}")
     for key in unfit:
-        why = "its value does not fit any more" if key in DECLARED else "nobody declares it"
-        click.echo(one_line(f"config      {key} is set, but {why}: it is not served"))
+        click.echo(one_line(f"config      {not_served(key)}"))
     return DONE if found.status is State.healthy and not unfit else FAILED
 
 

@@ -4,14 +4,16 @@ What an operator has set is in `config_revisions`; each process keeps the curren
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter
 
+from app.core import plain
 from app.core.permissions import Role
 
 T = TypeVar("T")
@@ -58,26 +60,35 @@ class Setting(Generic[T]):
         """
         if key in DECLARED:
             raise ValueError(f"{key} is declared twice")
-        self.key, self.kind, self.default = key, kind, default
+        self.key, self.kind = key, kind
         self.description, self.visibility, self.owner = description, visibility, owner
         self._schema: TypeAdapter[Any] = TypeAdapter(schema)
         self._read = read
-        self._value = self.parse(default)
-        self.served: Any = default
-        """The value in JSON."""
+        self.default: Any = self.normal(default)
+        self.use(default)
         DECLARED[key] = self
 
-    def parse(self, value: Any) -> Any:
-        """What code reads for a value in JSON.
+    def normal(self, value: Any) -> Any:
+        """A value in JSON as it is stored and served: of its declared type, a document with all of its fields.
 
         Raises:
-            ValidationError: it is of another type, or out of bounds.
+            ValueError: it is of another type, or out of bounds. A `ValidationError` says where.
         """
-        return self._read(self._schema.validate_python(value))
+        return self._dumped(self._checked(value))
 
     def use(self, value: Any) -> None:
-        """Have this value from now on in this process."""
-        self._value, self.served = self.parse(value), value
+        """Have this value from now on in this process.
+
+        Raises: as `normal`.
+        """
+        checked = self._checked(value)
+        self._value, self.served = self._read(checked), self._dumped(checked)
+
+    def _checked(self, value: Any) -> Any:
+        return _strictly(self._schema, value)
+
+    def _dumped(self, checked: Any) -> Any:
+        return self._schema.dump_python(checked, mode="json")
 
     def __call__(self) -> T:
         found: T = self._value
@@ -98,12 +109,21 @@ class Rule(BaseModel):
     percentage: float = Field(default=0, ge=0, le=100, allow_inf_nan=False, strict=True)
 
 
+_RULE, _BOOL = TypeAdapter(Rule), TypeAdapter(StrictBool)
+
+
 class Flag(Setting[bool]):
     """On or off for a caller: `flags.demo_banner(caller)`."""
 
     def __init__(self, key: str, description: str, *, default: bool = False, **more: Any) -> None:
         self._seed = f"{key}\0".encode()
         super().__init__(key, "bool", StrictBool | Rule, default, description, **more)
+
+    def _checked(self, value: Any) -> Any:
+        return _strictly(_RULE if isinstance(value, dict) else _BOOL, value)
+
+    def _dumped(self, checked: Any) -> Any:
+        return checked if isinstance(checked, bool) else _RULE.dump_python(checked, mode="json", exclude_unset=True)
 
     def __call__(self, caller: Caller = ANYBODY) -> bool:
         """Without I/O, and never raises."""
@@ -126,6 +146,12 @@ class Flag(Setting[bool]):
         return int.from_bytes(digest[:8]) * 100 / _SPAN
 
 
+def _strictly(schema: TypeAdapter[Any], value: Any) -> Any:
+    """A value in JSON, checked as such: a number is no text, and no text is a number."""
+    plain.check(value)
+    return schema.validate_json(json.dumps(value), strict=True)
+
+
 DECLARED: dict[str, Setting[Any]] = {}
 """Every key, in the order of its declaration."""
 
@@ -142,7 +168,7 @@ def use(values: Mapping[str, Any]) -> list[str]:
     for key, setting in DECLARED.items():
         try:
             setting.use(values.get(key, setting.default))
-        except ValidationError:
+        except ValueError:
             unfit.append(key)
             setting.use(setting.default)
     return unfit

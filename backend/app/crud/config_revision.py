@@ -1,19 +1,20 @@
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, func, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.core.sql import is_sqlite
 from app.crud.pages import page
 from app.models.config_revision import ConfigRevision
 from app.schemas.pages import Page, Window
 
+OF_CONFIG = 0x6366  # the first half of the keys of our advisory locks
 _key, _revision = col(ConfigRevision.key), col(ConfigRevision.revision)
 
 
 async def current(db: AsyncSession) -> dict[str, Any]:
     """By key the value that is set; nothing where the last change cleared it."""
-    return {key: row.after["value"] for key, row in (await last_of_all(db)).items() if row.after is not None}
+    return {key: row.after.get("value") for key, row in (await last_of_all(db)).items() if row.after is not None}
 
 
 async def last_of_all(db: AsyncSession) -> dict[str, ConfigRevision]:
@@ -33,14 +34,15 @@ async def one(db: AsyncSession, key: str, revision: int) -> ConfigRevision | Non
     return (await db.exec(select(ConfigRevision).where(_key == key, _revision == revision))).first()
 
 
-async def add(db: AsyncSession, row: ConfigRevision) -> bool:
-    """Add the change; False when somebody else made that revision."""
-    try:
-        async with db.begin_nested():
-            db.add(row)
-    except IntegrityError:
-        return False
-    return True
+async def hold(db: AsyncSession, key: str) -> None:
+    """Wait for others who change this key, and keep them waiting until the commit. On SQLite one writes at a time."""
+    if not is_sqlite(db):
+        await db.exec(select(func.pg_advisory_xact_lock(OF_CONFIG, func.hashtext(key))))
+
+
+async def add(db: AsyncSession, row: ConfigRevision) -> None:
+    db.add(row)
+    await db.flush()
 
 
 async def history(db: AsyncSession, key: str, window: Window) -> Page[ConfigRevision]:

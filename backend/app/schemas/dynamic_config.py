@@ -30,7 +30,7 @@ class ConfigChange(Input):
 
 
 class ConfigRevert(Input):
-    revision: int = Field(ge=1)
+    revision: int = Field(ge=1, le=2_147_483_647, strict=True)
     comment: str | None = Field(default=None, max_length=500, description="why")
 
 

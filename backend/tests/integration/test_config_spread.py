@@ -249,3 +249,15 @@ async def test_the_command_line_lists_sets_unsets_and_reverts(own: Audit) -> Non
     assert "nothing" not in listed
     assert "there is no such key" in (await config("get", "nothing", code=2)).stderr
     assert (await config("set", "demo_banner", "maybe", code=2)).stdout == ""
+    assert 'rate_limit_login is "false"' in (await config("set", "rate_limit_login", "false")).stdout
+    codes = "invitation_codes"
+    for refused in (
+        ("set", codes, '{"codes": [NaN]}'),
+        ("set", codes, '{"codes": ["\\ud800"]}'),
+        ("set", codes, '{"codes": ["\\u0000"]}'),
+        ("set", codes, "[" * 100_000),
+        ("set", "demo_banner", "true", "--comment", "x" * 501),
+        ("revert", "demo_banner", "99999999999999999999"),
+    ):
+        done = await config(*refused, code=2)
+        assert (done.stdout, len(done.stderr.splitlines())) == ("", 1), done.stderr

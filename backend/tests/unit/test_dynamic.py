@@ -51,6 +51,10 @@ def declare_all() -> dict[str, dynamic.Setting[Any]]:
     return {one.key: one for one in made}
 
 
+class Free(BaseModel):
+    anything: Any = None
+
+
 FITTING: list[tuple[str, Any, Any]] = [
     ("a_bool", False, False),
     ("an_int", 10, 10),
@@ -68,7 +72,8 @@ UNFIT: list[tuple[str, Any]] = [
     ("a_string", "abcdef"), ("a_string", "A"), ("a_string", 5),
     ("an_enum", "green"), ("an_enum", None),
     ("a_duration", -1), ("a_duration", 3601), ("a_duration", "1m"),
-    ("a_document", {}), ("a_document", []), ("a_document", "x"),
+    ("a_document", {}), ("a_document", []), ("a_document", "x"), ("a_document", {"width": "7"}),
+    ("a_document", {"width": True}), ("a_document", {"width": 7.0}),
     ("a_flag", 1), ("a_flag", "on"), ("a_flag", {"percentage": 101}), ("a_flag", {"percentage": "5"}),
     ("a_flag", {"roles": ["nobody"]}), ("a_flag", {"users": ["x"]}), ("a_flag", {"more": 1}), ("a_flag", None),
 ]  # fmt: skip
@@ -77,21 +82,43 @@ UNFIT: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("key", "value", "read"), FITTING, ids=str)
 def test_a_value_is_read_as_what_it_was_declared(key: str, value: Any, read: Any) -> None:
     setting = declare_all()[key]
-    assert setting() == setting.parse(setting.default)
+    default = setting()
     assert dynamic.use({key: value}) == []
     assert setting() == read
     assert type(setting()) is type(read)
     dynamic.use({})
-    assert setting() == setting.parse(setting.default)
+    assert setting() == default
 
 
 @pytest.mark.parametrize(("key", "value"), UNFIT, ids=str)
 def test_a_value_that_does_not_fit_is_refused_and_never_served(key: str, value: Any) -> None:
     setting = declare_all()[key]
     with pytest.raises(ValidationError):
-        setting.parse(value)
+        setting.normal(value)
     assert dynamic.use({key: value}) == [key]
     assert setting.served == setting.default
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "served"),
+    [("a_float", 1, 1.0), ("a_duration", 5, 5.0), ("a_flag", {"percentage": 20}, {"percentage": 20.0})],
+)
+def test_a_value_is_served_as_its_declared_type(key: str, value: Any, served: Any) -> None:
+    setting = declare_all()[key]
+    assert dynamic.use({key: value}) == []
+    assert (setting.served, repr(setting.served)) == (served, repr(served))
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", float("nan"), float("inf"), [[]] * 2, ["\udfff"]], ids=repr)
+def test_what_no_client_could_read_is_refused(value: Any) -> None:
+    deep: Any = 1
+    for _ in range(33):
+        deep = [deep]
+    setting = kinds.document("free", "", default=Free())
+    fits = value == [[]] * 2
+    assert dynamic.use({"free": {"anything": value}}) == ([] if fits else ["free"])
+    assert dynamic.use({"free": {"anything": deep}}) == ["free"]
+    assert setting.served == {"anything": None}
 
 
 def test_what_nobody_declares_is_told_and_not_served() -> None:
@@ -158,6 +185,8 @@ callers = st.builds(Caller, st.none() | st.uuids(), st.frozensets(st.text(max_si
 def test_a_rule_never_raises_and_more_percent_takes_nobody_out(rule: Any, caller: Caller, more: float) -> None:
     dynamic.DECLARED.clear()
     flag = Flag("any", "")
+    if isinstance(rule, dict):  # as it comes in JSON
+        rule = {**rule, **{name: [str(one) for one in rule[name]] for name in ("roles", "users") if name in rule}}
     flag.use(rule)
     before = flag(caller)
     assert before is flag(caller)

@@ -29,27 +29,28 @@ router = StrictRouter(
     dependencies=[Depends(no_store), require(Permission.config_write)],
     responses=AUTH,
 )
-Key = Annotated[str, Path(max_length=64)]
-_TAG = re.compile(r'(?:W/)?"?(\d{1,9})"?')
+Key = Annotated[str, Path()]
+_TAG = re.compile(r'"?(\d{1,9})"?')
 
 
 async def get_expected(
-    if_match: Annotated[str | None, Header(description="The `revision` that was read, as the ETag names it.")] = None,
-) -> int | None:
-    """The revision that has to be the last one; None where any may be.
+    if_match: Annotated[
+        list[str] | None, Header(description="The `revision` that was read, as the ETag names it; or several.")
+    ] = None,
+) -> frozenset[int] | None:
+    """The revisions of which one has to be the last; None where any may be.
 
-    Raises:
-        PreconditionFailed: it names none of ours.
+    A weak ETag names none, and none of ours looks otherwise (RFC 9110, 13.1.1).
     """
-    if if_match is None or if_match.strip() == "*":
+    if if_match is None:
         return None
-    found = _TAG.fullmatch(if_match.strip())
-    if found is None:
-        raise PreconditionFailed
-    return int(found[1])
+    tags = [tag.strip() for line in if_match for tag in line.split(",")]
+    if tags == ["*"]:
+        return None
+    return frozenset(int(found[1]) for tag in tags if (found := _TAG.fullmatch(tag)))
 
 
-Expected = Annotated[int | None, Depends(get_expected)]
+Expected = Annotated[frozenset[int] | None, Depends(get_expected)]
 CHANGES = raises(NotFound, PreconditionFailed)
 
 

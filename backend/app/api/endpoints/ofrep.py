@@ -94,7 +94,11 @@ async def _caller(request: Request, principal: Principal | None) -> Caller:
     if not isinstance(target, str | None):
         raise _Unreadable("INVALID_CONTEXT", "`targetingKey` is a string.")
     await dynamic_config.fresh()
-    if principal is None or Permission.config_write not in principal.permissions or target in (None, str(principal.id)):
+    if (
+        principal is None
+        or Permission.config_write not in principal.permissions
+        or target in (None, "", str(principal.id))
+    ):
         return dynamic_config.caller_of(principal)
     roles = context.get("roles", [])
     if not isinstance(roles, list):
