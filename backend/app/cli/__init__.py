@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from app.cli import audit, config, tasks, users
+from app.cli import audit, config, database, tasks, users
 from app.cli.faults import Group, reads
 from app.cli.variables import (
     ACCOUNTS,
@@ -87,38 +87,7 @@ def scheduler() -> None:
     relay.run()
 
 
-@cli.group(cls=Group)
-def db() -> None:
-    """Look after the database's schema."""
-
-
-@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
-@click.argument("revision", default="head")
-def upgrade(revision: str) -> None:
-    """Bring the schema to REVISION (default: the newest)."""
-    from app.cli import schema
-
-    schema.upgrade(revision)
-
-
-@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
-@click.argument("revision", default="-1")
-def downgrade(revision: str) -> None:
-    """Take the schema back to REVISION (default: one back); `base` takes all of it away."""
-    from app.tools import migrate
-
-    migrate.downgrade(revision=revision)
-
-
-@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
-def current() -> None:
-    """Print the database's revision and the newest one."""
-    from app.cli import schema
-
-    found, newest = schema.revisions()
-    click.echo(f"{found or 'empty'} (newest: {newest})")
-
-
+cli.add_command(database.db)
 cli.add_command(users.users)
 cli.add_command(config.config)
 cli.add_command(tasks.tasks)

@@ -1,7 +1,6 @@
 """The migrations on the engine of this stack: up, down, up again, and the same schema as the models say."""
 
 import asyncio
-import json
 import os
 import sys
 from typing import Any
@@ -17,6 +16,7 @@ from app.core.db import build_engine
 from app.services import health
 from app.tools import migrate
 from tests.databases import empty_database
+from tests.schema import look, run, shape
 from tests.services import BACKEND, Services
 
 REVISIONS = [
@@ -29,46 +29,6 @@ def url(services: Services, request: pytest.FixtureRequest) -> str:
     """A database with nothing in it."""
     worker = getattr(request.config, "workerinput", {"workerid": "main"})["workerid"]
     return empty_database(services, f"migrations-{worker}")
-
-
-async def look(url: str, ask: Any) -> Any:
-    """What `ask(inspector)` says of the database."""
-    engine = build_engine(url, pool_size=1)
-    try:
-        async with engine.connect() as connection:
-            return await connection.run_sync(lambda sync: ask(sa.inspect(sync)))
-    finally:
-        await engine.dispose()
-
-
-async def run(url: str, *statements: str) -> None:
-    engine = build_engine(url, pool_size=1)
-    try:
-        async with engine.begin() as connection:
-            for statement in statements:
-                await connection.execute(sa.text(statement))
-    finally:
-        await engine.dispose()
-
-
-def shape(inspector: sa.Inspector) -> dict[str, str]:
-    """Everything of the schema that can be told apart, table by table."""
-    return {
-        table: json.dumps(
-            {
-                "columns": [
-                    (c["name"], str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)
-                ],
-                "key": inspector.get_pk_constraint(table),
-                "indexes": sorted(inspector.get_indexes(table), key=lambda i: str(i["name"])),
-                "unique": sorted(inspector.get_unique_constraints(table), key=lambda u: str(u["name"])),
-                "foreign": sorted(inspector.get_foreign_keys(table), key=lambda f: str(f["name"])),
-                "checks": sorted(inspector.get_check_constraints(table), key=lambda c: str(c["name"])),
-            },
-            default=str,
-        )
-        for table in inspector.get_table_names()
-    }
 
 
 def named(inspector: sa.Inspector) -> set[str | None]:

@@ -1,0 +1,53 @@
+"""`neoforge db …`."""
+
+from pathlib import Path
+
+import click
+
+from app.cli.faults import Group, reads
+from app.cli.variables import DATABASE, MIGRATIONS, OF_ALL
+
+
+@click.group(cls=Group)
+def db() -> None:
+    """Look after the database's schema."""
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+@click.argument("revision", default="head")
+def upgrade(revision: str) -> None:
+    """Bring the schema to REVISION (default: the newest)."""
+    from app.cli import schema
+
+    schema.upgrade(revision)
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+@click.argument("revision", default="-1")
+def downgrade(revision: str) -> None:
+    """Take the schema back to REVISION (default: one back); `base` takes all of it away."""
+    from app.tools import migrate
+
+    migrate.downgrade(revision=revision)
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+@click.option("--from", "source", required=True, metavar="URL", help="The SQLite database, as sqlite:///app.db.")
+@click.option("--to", "target", metavar="URL", help="The PostgreSQL database, in place of DATABASE_URL. It is empty.")
+@click.option("--dry-run", is_flag=True, help="Read all of it and tell what would not fit; write nothing.")
+@click.option("--quarantine", type=click.Path(dir_okay=False, path_type=Path), help="New file for what does not fit.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="File for the report as JSON.")
+def copy(source: str, target: str | None, dry_run: bool, quarantine: Path | None, report: Path | None) -> int:
+    """Copy a SQLite database to an empty PostgreSQL one, compare every row, and commit only what is proven."""
+    from app.cli import copying
+
+    return copying.run(source, target, dry_run=dry_run, quarantine=quarantine, report=report)
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+def current() -> None:
+    """Print the database's revision and the newest one."""
+    from app.cli import schema
+
+    found, newest = schema.revisions()
+    click.echo(f"{found or 'empty'} (newest: {newest})")

@@ -1,0 +1,95 @@
+"""A table's rows as lines of COPY text, by both engines, from the types of the models.
+
+Source: PostgreSQL, COPY, "Text Format".
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import AutoString, SQLModel
+
+import app.models  # noqa: F401 - registers every table
+from app.core.sql import UTCDateTime
+
+NULL = r"\N"
+_ESCAPES = {8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r"}
+_HARD: tuple[type[Any], ...] = (sa.JSON, sa.Float)
+"""What the two engines write differently although it is the same: these stand last in a line (see `proof.py`)."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """How a table's rows are written."""
+
+    table: sa.Table
+
+    @cached_property
+    def columns(self) -> list[sa.Column[Any]]:
+        return sorted(self.table.columns, key=lambda column: isinstance(column.type, _HARD))
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    @cached_property
+    def hard(self) -> list[type[Any]]:
+        """The types of those at the end."""
+        return [sa.JSON if isinstance(one.type, sa.JSON) else sa.Float for one in self.columns if _is_hard(one)]
+
+    @cached_property
+    def key(self) -> list[str]:
+        return [column.name for column in self.table.primary_key.columns]
+
+    @cached_property
+    def of_sqlite(self) -> str:
+        """The expression of a line."""
+        return " || char(9) || ".join(f"coalesce({_of_sqlite(one)}, '{NULL}')" for one in self.columns)
+
+    @cached_property
+    def of_postgresql(self) -> str:
+        """The columns, which COPY makes a line of."""
+        return ", ".join(_of_postgresql(one) for one in self.columns)
+
+
+def tables() -> list[Lines]:
+    """Every table, those that are referred to first."""
+    return [Lines(table) for table in SQLModel.metadata.sorted_tables]
+
+
+def _is_hard(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, _HARD)
+
+
+def _of_sqlite(column: sa.Column[Any]) -> str:
+    name, kind = quoted(column.name), column.type
+    if isinstance(kind, sa.LargeBinary):
+        return rf"'\\x' || lower(hex({name}))"
+    if isinstance(kind, sa.Float):
+        return f"exactly({name})"
+    if isinstance(kind, (sa.Uuid, UTCDateTime, sa.Integer, sa.Boolean)):
+        return f"CAST({name} AS TEXT)"
+    if isinstance(kind, (AutoString, sa.JSON)):
+        text = rf"replace({name}, '\', '\\')"
+        for number, letter in _ESCAPES.items():
+            text = rf"replace({text}, char({number}), '\{letter}')"
+        if isinstance(kind, sa.JSON):  # SQLite keeps a document that is one number as a number
+            return f"CASE typeof({name}) WHEN 'real' THEN exactly({name}) ELSE {text} END"
+        return text
+    raise TypeError(f"{column}: how {kind!r} is copied is not known")
+
+
+def _of_postgresql(column: sa.Column[Any]) -> str:
+    name, kind = quoted(column.name), column.type
+    if isinstance(kind, sa.Uuid):
+        return f"replace({name}::text, '-', '')"
+    if isinstance(kind, UTCDateTime):
+        return f"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+    if isinstance(kind, sa.Boolean):
+        return f"{name}::int"
+    return name
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
