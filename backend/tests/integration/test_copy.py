@@ -337,6 +337,10 @@ async def test_what_is_not_as_it_has_to_be_is_refused(source: Path, target: str,
     await run(target, "CREATE TABLE somebody_elses (id int)")
     assert "the target is not empty" in copy(source, target).stderr
     assert copy(source, f"sqlite:///{source}").returncode == 2
+    aside = tmp_path / "aside.jsonl"
+    aside.write_text("of another copy\n")
+    assert "is there already" in copy(source, target, "--quarantine", str(aside)).stderr
+    assert aside.read_text() == "of another copy\n"
 
 
 @pytest.mark.timeout(900)

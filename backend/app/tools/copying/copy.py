@@ -88,6 +88,8 @@ def _set_aside(source: Source, quarantine: Path | None) -> int:
                 f"{one.table} {one.key}: {one.reason}; --dry-run tells every such row, --quarantine sets them aside"
             )
         return 0
+    if quarantine.exists():
+        raise CannotRun(f"{quarantine} is there already: name another file for what is left out")
     number = 0
     with quarantine.open("x") as file:
         for one, values in source.leave_out():

@@ -65,7 +65,7 @@ def _said(value: Any) -> str:
         return "[" + ",".join(map(_said, value)) + "]"
     if isinstance(value, Decimal):
         sign, digits, exponent = value.as_tuple()
-        known = "".join(map(str, digits)).strip("0") and "".join(map(str, digits)).lstrip("0")
+        known = "".join(map(str, digits)).lstrip("0")
         bare = known.rstrip("0")
         moved = int(exponent) + len(known) - len(bare)
         return f"{'-' if sign and bare else ''}{bare or 0}e{moved if bare else 0}"
