@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Response
+from fastapi import Depends, Header, Path, Request, Response
 
 from app.api.deps import DB, CurrentPrincipal, Listing, no_store, require
 from app.api.limits import limit
@@ -34,8 +34,9 @@ _TAG = re.compile(r'"?(\d{1,9})"?')
 
 
 async def get_expected(
+    request: Request,
     if_match: Annotated[
-        list[str] | None, Header(description="The `revision` that was read, as the ETag names it; or several.")
+        str | None, Header(description="The `revision` that was read, as the ETag names it; or several, by comma.")
     ] = None,
 ) -> frozenset[int] | None:
     """The revisions of which one has to be the last; None where any may be.
@@ -44,7 +45,7 @@ async def get_expected(
     """
     if if_match is None:
         return None
-    tags = [tag.strip() for line in if_match for tag in line.split(",")]
+    tags = [tag.strip() for line in request.headers.getlist("if-match") for tag in line.split(",")]
     if tags == ["*"]:
         return None
     return frozenset(int(found[1]) for tag in tags if (found := _TAG.fullmatch(tag)))
