@@ -121,7 +121,7 @@ def opened(reader: Reader | None, client: str, cut: Callable[[], None] | None) -
     if _of_one[whose] >= (A_USER if reader else A_CLIENT):
         raise TooManyStreams
     strangers = sum(stream.reader is None for stream in _open) if reader is None else 0
-    if len(_open) >= settings.streams or strangers >= settings.streams // 2 > 0:
+    if len(_open) >= settings.streams or strangers >= max(1, settings.streams // 2):
         raise StreamsFull
     stream = Stream(reader, cut)
     _open.add(stream)

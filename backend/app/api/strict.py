@@ -14,9 +14,9 @@ from starlette.responses import Response
 
 from app.api import idempotency
 from app.core.errors import UnsupportedMediaType, ValidationFailed
+from app.core.plain import MAX_DEPTH
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-MAX_DEPTH = 32
 MAX_FIELDS = 100
 FORM = "application/x-www-form-urlencoded"
 IS_FORM = re.compile(re.escape(FORM))

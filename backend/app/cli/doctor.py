@@ -17,7 +17,7 @@ from app.services import feed, health
 ADVICE = {
     "database": "see that it runs and that DATABASE_URL names it",
     "redis": "see that it runs and that REDIS_URL names it; limits are kept by each process meanwhile, tasks wait",
-    "worker": "start `neoforge worker` and `neoforge scheduler`; see `neoforge queues list`",
+    "worker": "start `neoforge worker` and `neoforge scheduler`; see `neoforge tasks queues`",
     "migrations": "run `neoforge db upgrade`",
     "config": "the database does not tell what was set",
 }

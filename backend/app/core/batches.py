@@ -17,7 +17,7 @@ MOST = 4  # results told at once
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # a loop logs the arguments of a call that fails, and here they are passwords
 class _Piece:
     """Something that is to be done, and who waits for it."""
 

@@ -1,9 +1,13 @@
 """`neoforge doctor` says what is wrong, and nothing else."""
 
 import asyncio
+import re
 
+import click
 import pytest
 
+from app.cli import cli
+from app.cli.doctor import ADVICE
 from app.core.clock import utc_now
 from app.core.db import new_session
 from app.core.dynamic import DECLARED
@@ -20,6 +24,17 @@ async def test_where_all_is_well_there_is_nothing_to_do(worker: Worker) -> None:
     done = await asyncio.to_thread(neoforge, "doctor")
     assert done.stdout.split() == [word for name in Checks.model_fields for word in (name, "healthy")]
     assert done.returncode == 0
+
+
+@pytest.mark.any_server
+@pytest.mark.any_database
+@pytest.mark.parametrize("advice", ADVICE.values())
+def test_what_it_advises_to_run_can_be_run(advice: str) -> None:
+    for said in re.findall(r"`neoforge ([a-z -]+)`", advice):
+        command: click.Command = cli
+        for word in said.split():
+            assert isinstance(command, click.Group)
+            command = command.commands[word]
 
 
 async def test_a_row_that_is_not_served_is_told(worker: Worker) -> None:

@@ -75,6 +75,16 @@ async def test_while_much_waits_the_loop_is_woken_once_for_four(monkeypatch: pyt
     assert told == [1, 4, 4, 2, 1, 1]  # half of what waits for each thread, from 1 to 4; the first is what held it
 
 
+async def test_what_is_given_to_a_thread_stands_in_no_text_of_it() -> None:
+    """A loop logs the call that failed, with its arguments."""
+    pool = pool_of(1)
+    async with busy(pool):
+        waiting = asyncio.ensure_future(pool.run(str.upper, "plum-otter-42-lantern"))
+        await asyncio.sleep(0)
+        assert "plum-otter" not in repr(pool._waiting)
+    assert await waiting == "PLUM-OTTER-42-LANTERN"
+
+
 async def test_what_was_cancelled_before_its_turn_is_not_done() -> None:
     pool, done = pool_of(1), list[int]()
     async with busy(pool):
