@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     and its relay would take the rows of tests that play the relay themselves.
     """
     stack = config.stash[SERVICES].stack
-    elsewhere = [item for item in items if any(mark.args != (stack,) for mark in item.iter_markers("stack"))]
+    elsewhere = [item for item in items if any(mark.kwargs != {"name": stack} for mark in item.iter_markers("stack"))]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]

@@ -1,7 +1,7 @@
 """Alembic from Python, for the commands and for readiness. Synchronous: it has a thread and a loop of its own."""
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import alembic.command
@@ -11,6 +11,8 @@ from alembic.script import ScriptDirectory
 from app.core.config import settings
 
 BACKEND = Path(__file__).resolve().parents[2]
+
+_thread = ThreadPoolExecutor(1, "migrate")
 
 
 def config(url: str | None = None) -> Config:
@@ -50,16 +52,4 @@ def known() -> set[str]:
 
 def _apart(work: Callable[[], None]) -> None:
     """Run `work` in a thread, since Alembic's environment starts an event loop and the caller may stand in one."""
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name="migrate")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
+    _thread.submit(work).result()

@@ -310,7 +310,7 @@ async def test_of_two_admins_who_meet_one_is_left(admin: Account, client: AsyncC
     assert len(left) == 1
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_one_who_is_made_the_last_admin_meanwhile_stays(admin: Account, client: AsyncClient) -> None:
     """Their own deletion has seen no admin; before it deletes, they become the only one.
 

@@ -58,7 +58,7 @@ async def test_a_sign_in_that_is_refused_for_the_crowd_counts_as_no_guess(
     await eventually(is_let_in)  # what was counted is given back beside the answer
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_of_two_that_wait_for_each_other_the_request_is_to_be_tried_again(client: AsyncClient) -> None:
     account = await signed_in(client)
     session_id = UUID((await client.get(f"{V1}/users/me/sessions", headers=account.bearer)).json()["items"][0]["id"])

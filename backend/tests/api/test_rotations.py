@@ -17,7 +17,7 @@ from tests.counting import statements
 from tests.flows import Account, problem, signed_in
 from tests.short_ways import USUALLY, comparable, recorded_once
 
-pytestmark = pytest.mark.stack("server")  # there is no short way on SQLite
+pytestmark = pytest.mark.stack(name="server")  # there is no short way on SQLite
 
 
 def session_of(account: Account) -> UUID:

@@ -21,7 +21,7 @@ from tests.flows import V1, Account, problem, signed_in
 from tests.limited import limited
 from tests.short_ways import USUALLY, comparable, recorded_once
 
-pytestmark = pytest.mark.stack("server")  # there is no short way on SQLite
+pytestmark = pytest.mark.stack(name="server")  # there is no short way on SQLite
 
 OF_ITSELF = frozenset({"id", "session_token", "salt", "event_id", "target_id", "request_id", "origin"})
 WAYS = pytest.mark.parametrize("more", [{}, USUALLY], ids=["short", "usual"])

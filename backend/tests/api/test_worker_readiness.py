@@ -134,7 +134,7 @@ async def healthy(client: AsyncClient) -> bool:
     return await state(client) == "healthy"
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_each_question_walks_an_index() -> None:
     async with new_session() as db:
         await fill(db, 10_000, ended=10_000)

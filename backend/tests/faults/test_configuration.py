@@ -18,7 +18,7 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.stack("server")  # a proxy stands before a server
+@pytest.mark.stack(name="server")  # a proxy stands before a server
 @pytest.mark.parametrize("away", ["blackholed", "refused"])
 async def test_the_last_known_values_are_served_while_the_database_is_away(
     start: Start, services: Services, away: str

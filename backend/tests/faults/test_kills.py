@@ -29,7 +29,7 @@ async def test_every_registration_answered_201_is_stored_once_and_its_mail_arriv
     print(f"kills={stack.kills} {await settled(recorder, stack, smtp)}")
 
 
-@pytest.mark.stack("embedded")
+@pytest.mark.stack(name="embedded")
 async def test_one_sqlite_file_is_written_by_all_of_them_under_kills(start: Start) -> None:
     serve, relay = Role("serve"), Role("scheduler")
     stack = await start({"api": serve, "api-2": serve, "worker": Role("worker"), "relay": relay, "relay-2": relay})

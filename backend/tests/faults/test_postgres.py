@@ -25,7 +25,7 @@ from tests.inbox import Inbox
 from tests.services import Services, execute
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.stack("server")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.stack(name="server")]
 FAST, IMMEDIATE = signal.SIGINT, signal.SIGQUIT
 CLAIM, WORK = re.compile(b"INSERT INTO idempotency_keys"), re.compile(b"INSERT INTO users")
 LAPSE = "UPDATE idempotency_keys SET lease_until = clock_timestamp() WHERE status IS NULL"

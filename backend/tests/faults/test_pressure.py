@@ -157,7 +157,7 @@ async def few(services: Services) -> AsyncIterator[str]:
     execute(url, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_each_answer_comes_in_time_when_no_connection_is_left(start: Start, few: str, services: Services) -> None:
     role, watch = urlsplit(few).username, Watch()
     stack = await start(API, DATABASE_URL=few, **UNLIMITED)

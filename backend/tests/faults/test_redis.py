@@ -135,7 +135,7 @@ async def registered(account: Account) -> None:
     assert (await account.register()).status_code == 201
 
 
-@pytest.mark.stack("server")  # whatever the database
+@pytest.mark.stack(name="server")  # whatever the database
 async def test_a_worker_whose_redis_dies_while_its_tasks_run_goes_on(
     start: Start, redis: Redis, tmp_path: Path
 ) -> None:

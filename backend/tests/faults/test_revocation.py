@@ -134,7 +134,7 @@ async def test_a_process_that_stood_still_lets_nothing_old_pass(start: Start) ->
             assert (await seen.me()).status_code == 401
 
 
-@pytest.mark.stack("server")  # a proxy stands before a server
+@pytest.mark.stack(name="server")  # a proxy stands before a server
 async def test_a_process_that_cannot_read_the_feed_lets_nothing_old_pass(start: Start, services: Services) -> None:
     url = own_database(services, "revocation")
     with Proxy(url) as way:

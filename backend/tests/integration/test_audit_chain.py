@@ -148,7 +148,7 @@ async def test_what_was_done_to_the_audit_is_named(own: Audit, case: str) -> Non
     assert await own.found() == expected
 
 
-@pytest.mark.stack("embedded")
+@pytest.mark.stack(name="embedded")
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
@@ -186,7 +186,7 @@ async def test_more_faults_than_are_named_are_counted(own: Audit) -> None:
     assert (len(report.faults), report.unnamed) == (1000, 500)
 
 
-SQLITE, POSTGRESQL = pytest.mark.stack("embedded"), pytest.mark.stack("server")
+SQLITE, POSTGRESQL = pytest.mark.stack(name="embedded"), pytest.mark.stack(name="server")
 REFUSED = [
     "UPDATE {table} SET created_at = created_at",
     "DELETE FROM {table}",

@@ -172,7 +172,7 @@ async def test_a_scheduler_tells_the_newest_seal_and_that_the_chain_was_cut(own:
     assert (await own.verify()).holds is False
 
 
-@pytest.mark.stack("server")  # SQLite lets one transaction write at a time: a batch takes some 20 ms
+@pytest.mark.stack(name="server")  # SQLite lets one transaction write at a time: a batch takes some 20 ms
 async def test_who_writes_events_does_not_wait_for_the_sealer(own: Audit) -> None:
     await own.record(50)
     async with own.session() as db:

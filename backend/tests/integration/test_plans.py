@@ -114,7 +114,7 @@ async def test_a_sweep_finds_its_rows_by_an_index(client: AsyncClient, sweep: st
     assert await read_from_end_to_end(statements) == {}
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_a_rotation_finds_its_rows_by_an_index() -> None:
     now, one = utc_now(), [new_id()]
     assert await scanned_directly(rotation._living(), ids=one, now=now) == []

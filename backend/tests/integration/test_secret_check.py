@@ -17,7 +17,7 @@ from tests.unit.test_cli import neoforge
 from tests.waiting import eventually
 
 OTHER = secrets.token_urlsafe(48)
-ON_SQLITE = pytest.mark.stack("embedded")  # on either stack `fresh` is an SQLite file
+ON_SQLITE = pytest.mark.stack(name="embedded")  # on either stack `fresh` is an SQLite file
 
 
 @pytest.fixture

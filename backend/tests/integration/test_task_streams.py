@@ -253,7 +253,7 @@ async def database(server) -> AsyncIterator[tuple[str, Relay]]:
         yield (await server(DATABASE_URL=through)).url, relay
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_a_stream_outlives_a_database_that_is_away_for_a_moment(database, new_client: NewClient) -> None:
     url, relay = database
     account = await signed_in(new_client(base_url=url))
@@ -269,7 +269,7 @@ async def test_a_stream_outlives_a_database_that_is_away_for_a_moment(database, 
     assert await stream.next() is None
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_no_stream_goes_on_for_long_when_nobody_can_say_that_its_session_stands(
     database, new_client: NewClient
 ) -> None:

@@ -76,7 +76,7 @@ async def test_postgresql_is_verified(
             await select_one(at(url, port, f"sslmode=verify-full&sslrootcert={elsewhere.authority}"))
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_the_systems_roots_are_trusted_for_postgresql(
     services: Services, ours: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
