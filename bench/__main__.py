@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import accounts, flags, me, memory, parity, scale, start, tasks
+from bench import accounts, copying, flags, me, memory, parity, scale, start, tasks
 
 TABLES = {
     "me": me,
@@ -13,6 +13,7 @@ TABLES = {
     "scale": scale,
     "parity": parity,
     "tasks": tasks,
+    "copy": copying,
 }
 
 

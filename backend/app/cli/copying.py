@@ -1,5 +1,6 @@
 """Copying a database, with its progress on the error stream where that is a terminal."""
 
+import asyncio
 import sys
 import time
 from pathlib import Path
@@ -11,10 +12,13 @@ from sqlalchemy.exc import ArgumentError
 from app.cli.faults import DONE, FAILED
 from app.core.config import settings
 from app.core.logging import one_line, set_up
-from app.tools.copying.copy import Differs, copy, survey
+from app.tools.copying import ends, masks
+from app.tools.copying.copy import Differs, How, copy, survey
+from app.tools.copying.postgresql import place
 from app.tools.copying.report import Report
 
 EVERY = 0.2  # seconds between two looks at the progress
+COPY = 2.0  # how much longer a copy takes than a dry run
 
 
 class Progress:
@@ -39,16 +43,20 @@ class Progress:
             click.echo("\r\x1b[K", nl=False, err=True)
 
 
-def run(source: str, target: str | None, *, dry_run: bool, quarantine: Path | None, report: Path | None) -> int:
+def run(source: str, target: str | None, how: How, *, dry_run: bool, report: Path | None) -> int:
     """The exit code: 0 when all was copied and proven, and for a dry run when all would fit."""
     set_up("command")
-    file = _sqlite(source)
+    read, written = (
+        _url(source, "--from"),
+        _url(target or settings.migration_database_url, "--to, or else DATABASE_URL,"),
+    )
     progress = Progress()
     if dry_run:
-        return _dry(file, progress)
-    url = _postgresql(target or settings.migration_database_url)
+        return asyncio.run(_dry(read, progress, mask=how.mask))
+    if _place(read) == _place(written):
+        raise click.UsageError("--from and --to name one and the same database.")
     try:
-        done = copy(file, url, progress, quarantine=quarantine)
+        done = asyncio.run(copy(read, written, progress, how))
     except Differs as differs:
         _say(differs.report, progress, report)
         return FAILED
@@ -56,14 +64,20 @@ def run(source: str, target: str | None, *, dry_run: bool, quarantine: Path | No
     return DONE
 
 
-def _dry(file: Path, progress: Progress) -> int:
-    found, unfit = survey(file, progress)
+async def _dry(url: str, progress: Progress, *, mask: bool) -> int:
+    began = time.perf_counter()
+    proofs, unfit = await survey(url, progress, mask=mask)
+    seconds = time.perf_counter() - began
     progress.end()
-    for proof in found.proofs:
+    for proof in proofs:
         click.echo(f"{proof.lines.table.name:18} {proof.rows:>12,} rows {proof.size:>15,} bytes")
     for one in unfit:
         click.echo(one_line(f"{one.table} {one.key}: {one.reason}"))
-    click.echo(f"read in {found.seconds:.1f} s; {len(unfit):,} reasons why rows would not fit")
+    rows, size = sum(one.rows for one in proofs), sum(one.size for one in proofs)
+    click.echo(
+        f"{rows:,} rows, {size:,} bytes, read in {seconds:.1f} s; a copy takes about {seconds * COPY:.0f} s;"
+        f" {len(unfit):,} reasons why rows would not fit"
+    )
     return FAILED if unfit else DONE
 
 
@@ -71,25 +85,23 @@ def _say(done: Report, progress: Progress, report: Path | None) -> None:
     progress.end()
     for line in done.lines():
         click.echo(line)
+    if done.is_masked and done.is_proven:
+        click.echo(f"every account's password is now {masks.password()}")
     if report is not None:
         report.write_text(done.model_dump_json(indent=2) + "\n")
 
 
-def _sqlite(url: str) -> Path:
+def _url(given: str, what: str) -> str:
     try:
-        parsed = make_url(url)
+        parsed = make_url(given)
     except ArgumentError:
         parsed = None
-    if parsed is None or not parsed.drivername.startswith("sqlite") or not parsed.database:
-        raise click.UsageError("--from is the URL of a SQLite database, as sqlite:///app.db.")
-    return Path(parsed.database)
+    kind = parsed.get_backend_name() if parsed else ""
+    if parsed is None or kind not in ("sqlite", "postgresql") or (kind == "sqlite" and not parsed.database):
+        raise click.UsageError(f"{what} is the URL of a database: sqlite:///app.db or postgresql://user@host/name.")
+    return given
 
 
-def _postgresql(url: str) -> str:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        parsed = None
-    if parsed is None or not parsed.drivername.startswith("postgresql"):
-        raise click.UsageError("--to, or else DATABASE_URL, is the URL of a PostgreSQL database.")
-    return url
+def _place(url: str) -> str:
+    file = ends.sqlite_file(url)
+    return str(file.resolve()) if file else place(url)

@@ -32,16 +32,29 @@ def downgrade(revision: str) -> None:
 
 
 @db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
-@click.option("--from", "source", required=True, metavar="URL", help="The SQLite database, as sqlite:///app.db.")
-@click.option("--to", "target", metavar="URL", help="The PostgreSQL database, in place of DATABASE_URL. It is empty.")
+@click.option("--from", "source", required=True, metavar="URL", help="What is copied: sqlite:///app.db, or PostgreSQL.")
+@click.option("--to", "target", metavar="URL", help="What is filled, in place of DATABASE_URL. It is empty.")
 @click.option("--dry-run", is_flag=True, help="Read all of it and tell what would not fit; write nothing.")
 @click.option("--quarantine", type=click.Path(dir_okay=False, path_type=Path), help="New file for what does not fit.")
+@click.option("--resume", is_flag=True, help="Commit table by table, and go on after what such a copy has left.")
+@click.option("--mask", is_flag=True, help="Put fakes in place of addresses, names, passwords and tokens.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="File for the report as JSON.")
-def copy(source: str, target: str | None, dry_run: bool, quarantine: Path | None, report: Path | None) -> int:
-    """Copy a SQLite database to an empty PostgreSQL one, compare every row, and commit only what is proven."""
+def copy(
+    source: str,
+    target: str | None,
+    *,
+    dry_run: bool,
+    quarantine: Path | None,
+    resume: bool,
+    mask: bool,
+    report: Path | None,
+) -> int:
+    """Copy a database to an empty one, of SQLite or PostgreSQL, compare every row, and commit only what is proven."""
     from app.cli import copying
+    from app.tools.copying.copy import How
 
-    return copying.run(source, target, dry_run=dry_run, quarantine=quarantine, report=report)
+    how = How(quarantine=quarantine, resume=resume, mask=mask)
+    return copying.run(source, target, how, dry_run=dry_run, report=report)
 
 
 @db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))

@@ -18,6 +18,9 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+MEANT_HERE = "meant_here"
+"""In a column's `info`: its values say something in this one database only, and a copy has this text in their place."""
+
 
 def new_id() -> UUID:
     """A UUIDv7: in order of time, so that rows that were made together stand together. Source: RFC 9562."""
@@ -44,7 +47,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         if value.tzinfo is None:
             raise ValueError("a naive datetime cannot be stored: make it aware, in UTC")
         value = value.astimezone(UTC)
-        return value.strftime("%Y-%m-%d %H:%M:%S.%f") if dialect.name == "sqlite" else value
+        return value.replace(tzinfo=None).isoformat(" ", "microseconds") if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
         if isinstance(value, str):

@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Index, Integer
 from sqlmodel import Field, SQLModel
 
 from app.core.clock import utc_now
+from app.core.masking import Mask, masked
 from app.core.sql import UTCDateTime
 from app.models.base import Table
 
@@ -85,9 +86,9 @@ class AuditOrigin(SQLModel, table=True):
     event_id: UUID = Field(foreign_key="audit_events.id", primary_key=True)
     user_id: UUID | None = Field(default=None, foreign_key="users.id", ondelete="CASCADE")
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime, nullable=False)
-    salt: bytes = Field(repr=False)
-    ip: str | None = Field(default=None, max_length=45)
-    user_agent: str | None = Field(default=None, max_length=255)
+    salt: bytes = Field(repr=False, sa_column_kwargs=masked(Mask.token))
+    ip: str | None = Field(default=None, max_length=45, sa_column_kwargs=masked(Mask.ip))
+    user_agent: str | None = Field(default=None, max_length=255, sa_column_kwargs=masked(Mask.nothing))
 
 
 class AuditUnsealed(SQLModel, table=True):

@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, Index, Integer
 from sqlmodel import Field, SQLModel
 
 from app.core.clock import utc_now
-from app.core.sql import UTCDateTime
+from app.core.sql import MEANT_HERE, UTCDateTime
 from app.models import base  # noqa: F401 - the naming convention must stand before the first table
 
 
@@ -18,6 +18,6 @@ class Change(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
     topic: str = Field(max_length=32)
     subject: str = Field(max_length=64)
-    xid: int = Field(default=0, sa_type=BigInteger)
+    xid: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"info": {MEANT_HERE: "0"}})
     """The writing transaction on PostgreSQL: ids alone come out of order there."""
     created_at: datetime = Field(default_factory=utc_now, sa_type=UTCDateTime, nullable=False)

@@ -4,6 +4,7 @@ from uuid import UUID
 from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
+from app.core.masking import LEFT_OUT
 from app.core.sql import UTCDateTime
 from app.models.base import Table
 
@@ -12,7 +13,7 @@ class Export(Table, table=True):
     """All that is held about a user, as JSON, for that user to fetch. It goes with the account, or after a day."""
 
     __tablename__ = "exports"
-    __table_args__ = (Index(None, "expires_at"),)
+    __table_args__ = (Index(None, "expires_at"), LEFT_OUT)
 
     user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE", unique=True)
     task_id: UUID
@@ -25,6 +26,7 @@ class ExportChunk(SQLModel, table=True):
     """A piece of an export, so that any replica serves it and none holds it whole."""
 
     __tablename__ = "export_chunks"
+    __table_args__ = LEFT_OUT
 
     export_id: UUID = Field(foreign_key="exports.id", ondelete="CASCADE", primary_key=True)
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})

@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field
 
+from app.core.masking import LEFT_OUT
 from app.core.sql import UTCDateTime
 from app.models.base import JSON_TYPE, Table
 
@@ -17,6 +18,7 @@ class IdempotencyKey(Table, table=True):
         UniqueConstraint("caller", "route", "key"),
         Index(None, "user_id"),
         Index(None, "created_at"),
+        LEFT_OUT,
     )
 
     caller: str = Field(max_length=80)

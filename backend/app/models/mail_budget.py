@@ -4,6 +4,7 @@ from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
 from app.core.clock import utc_now
+from app.core.masking import Mask, masked
 from app.core.sql import UTCDateTime
 from app.models.base import JSON_TYPE
 
@@ -14,7 +15,7 @@ class MailBudget(SQLModel, table=True):
     __tablename__ = "mail_budgets"
     __table_args__ = (Index(None, "updated_at"),)
 
-    address: str = Field(max_length=64, primary_key=True)
+    address: str = Field(max_length=64, primary_key=True, sa_column_kwargs=masked(Mask.token))
     """An HMAC of the canonical address, hexadecimal."""
     promised: list[str] = Field(default_factory=list, sa_type=JSON_TYPE, nullable=False)
     """The times, RFC 3339, the newest last."""

@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import Index, text
 from sqlmodel import Field
 
+from app.core.masking import Mask, masked
 from app.core.sql import UTCDateTime
 from app.models.base import Table
 
@@ -44,11 +45,13 @@ class MailToken(Table, table=True):
 
     user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE")
     purpose: str = Field(max_length=16)
-    email: str = Field(max_length=320)
+    email: str = Field(max_length=320, sa_column_kwargs=masked(Mask.email))
     """The address that the link proves, or brings back."""
-    hashed_password: str | None = Field(default=None, max_length=255, repr=False)
-    full_name: str | None = Field(default=None, max_length=200)
+    hashed_password: str | None = Field(
+        default=None, max_length=255, repr=False, sa_column_kwargs=masked(Mask.password)
+    )
+    full_name: str | None = Field(default=None, max_length=200, sa_column_kwargs=masked(Mask.name))
     """Of a claim: what its registration said."""
     key_id: str = Field(max_length=16)
-    salt: bytes = Field(repr=False)
+    salt: bytes = Field(repr=False, sa_column_kwargs=masked(Mask.token))
     expires_at: datetime = Field(sa_type=UTCDateTime)

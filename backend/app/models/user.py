@@ -4,6 +4,7 @@ from sqlalchemy import Index, text
 from sqlmodel import Field
 
 from app.core.clock import utc_now
+from app.core.masking import Mask, masked
 from app.core.sql import UTCDateTime
 from app.models.base import JSON_TYPE, Table
 
@@ -21,9 +22,9 @@ class User(Table, table=True):
         Index("ix_users_unproven", "created_at", sqlite_where=UNPROVEN, postgresql_where=UNPROVEN),
     )
 
-    email: str = Field(max_length=320, unique=True)
-    hashed_password: str = Field(max_length=255, repr=False)
-    full_name: str | None = Field(default=None, max_length=200)
+    email: str = Field(max_length=320, unique=True, sa_column_kwargs=masked(Mask.email))
+    hashed_password: str = Field(max_length=255, repr=False, sa_column_kwargs=masked(Mask.password))
+    full_name: str | None = Field(default=None, max_length=200, sa_column_kwargs=masked(Mask.name))
     is_active: bool = True
     is_verified: bool = False
     locale: str = Field(default="en", max_length=8)

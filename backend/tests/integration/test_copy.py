@@ -9,25 +9,21 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as given_settings
-from hypothesis import strategies as st
 from sqlmodel import SQLModel
 
 import app.models  # noqa: F401 - registers every table
-from app.core.db import build_engine
-from app.core.sql import new_id
 from app.tools import migrate
 from app.tools.copying import copy as copies
+from tests.copying import all_rows, command, copy, insert, many_users, of, row_of, rows, same
 from tests.databases import empty_database
 from tests.faults.stack import rounds
 from tests.fixtures import NewClient
@@ -35,151 +31,23 @@ from tests.flows import Account
 from tests.schema import look, run, shape
 from tests.services import BACKEND, Services, execute
 
-pytestmark = [pytest.mark.stack("server"), pytest.mark.any_server]  # what is copied to is PostgreSQL
-NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
+pytestmark = [pytest.mark.stack(name="server"), pytest.mark.any_server]  # what is copied to is PostgreSQL
 TRIGGERS = "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2"
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite database with the one row that each has."""
-    file = tmp_path_factory.mktemp("migrated") / "app.db"
-    migrate.upgrade(f"sqlite:///{file}")
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return file
-
-
-@pytest.fixture
-def source(migrated: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(migrated, tmp_path / "app.db"))
-
-
-@pytest.fixture
-def target(services: Services) -> str:
-    """A database with nothing in it."""
-    return empty_database(services, f"copied-{secrets.token_hex(4)}")
-
-
-def copy(source: Path, target: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", "db", "copy", "--from", f"sqlite:///{source}", "--to", target, *options]
-    return subprocess.run(command, cwd=BACKEND, capture_output=True, text=True, timeout=300)
-
-
-def row_of(table: str, **values: Any) -> dict[str, Any]:
-    """A row with all that its table needs."""
-    moment = {"created_at": NOW, "updated_at": NOW}
-    made: dict[str, dict[str, Any]] = {
-        "users": {"email": f"{new_id()}@example.com", "hashed_password": "none", "is_active": True, "roles": [],
-                  "is_verified": False, "locale": "en", **moment},
-        "user_sessions": {"session_token": secrets.token_hex(32), "key_id": "k", "salt": b"s", "generation": 1,
-                          **{f"{name}_at": NOW for name in ("created", "rotated", "authenticated", "last_used")},
-                          "expires_at": NOW},
-        "background_tasks": {"task_type": "t", "task_data": {}, "status": "succeeded", "queue": "default",
-                             "priority": 0, "run_at": NOW, "attempts": 0, "max_attempts": 1, "progress": 0.0,
-                             "cancel_requested": False, "revision": 1, "created_at": NOW},
-    }  # fmt: skip
-    return {"id": new_id(), **made[table], **values}
-
-
-async def insert(url: str, rows: list[tuple[str, dict[str, Any]]]) -> None:
-    engine = build_engine(url, pool_size=1)
-    try:
-        async with engine.begin() as connection:
-            for table, values in rows:
-                await connection.execute(sa.insert(SQLModel.metadata.tables[table]).values(**values))
-    finally:
-        await engine.dispose()
-
-
-async def all_rows(url: str) -> dict[str, list[Any]]:
-    """What the service reads, table by table, in the order of its keys."""
-    engine = build_engine(url, pool_size=1)
-    found: dict[str, list[Any]] = {}
-    try:
-        async with engine.connect() as connection:
-            for table in SQLModel.metadata.sorted_tables:
-                rows = (await connection.execute(sa.select(table))).all()
-                found[table.name] = sorted((tuple(row) for row in rows), key=lambda row: str(row[:3]))
-    finally:
-        await engine.dispose()
-    return found
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two values are equal; a float of a document is a decimal number in `jsonb`, and comes back without e."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, float) or isinstance(other, float):
-        return float(one) == float(other)
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
-
-
 # --- what is copied -------------------------------------------------------------------------------------------------
-
-text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
-ARABIC = "\u0645\u0631\u062d\u0628\u0627 \u202e"
-HARD = ("", "\\N", "\\", "\\.", "a\tb\nc\rd\x0b\x0c\x08", "'\"", "\U0001f600", ARABIC, "\x01\x7f")
-hard_text = st.one_of(text, st.sampled_from(HARD))
-FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
-spans = st.timedeltas(timedelta(0), LAST - FIRST)
-moments = st.one_of(spans.map(lambda span: FIRST + span), st.sampled_from([FIRST, LAST]))
-json_texts = text.filter(lambda one: "\0" not in one)
-numbers = st.one_of(st.integers(-(10**30), 10**30), st.floats(allow_nan=False, allow_infinity=False), st.just(-0.0))
-documents = st.recursive(
-    st.one_of(st.none(), st.booleans(), numbers, json_texts),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(json_texts, inner, max_size=4)),
-    max_leaves=12,
-)
-users = st.fixed_dictionaries(
-    {
-        "created_at": moments,
-        "full_name": st.none() | hard_text,
-        "is_active": st.booleans(),
-        "is_verified": st.booleans(),
-        "roles": st.lists(json_texts, max_size=3),
-    }
-)
-sessions = st.fixed_dictionaries(
-    {
-        "salt": st.binary(max_size=40),
-        "generation": st.integers(-(2**31), 2**31 - 1),
-        "revoked_at": st.none() | moments,
-        "revoked_reason": st.none() | hard_text.map(lambda one: one[:32]),
-        "user_agent": st.none() | hard_text,
-    }
-)
-tasks = st.fixed_dictionaries(
-    {
-        "task_data": st.dictionaries(json_texts, documents, max_size=4),
-        "result": documents,
-        "message": st.none() | hard_text,
-        "progress": st.floats(allow_nan=False, allow_infinity=False),
-        "completed_at": st.none() | moments,
-    }
-)
 
 
 @given_settings(
     max_examples=rounds(40, 3), deadline=None, derandomize=True, phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
-@given(rows=st.lists(st.tuples(users, sessions, tasks), min_size=5, max_size=25))
-def test_every_value_is_what_it_was(migrated: Path, services: Services, tmp_path: Path, rows: list[Any]) -> None:
+@given(drawn=rows)
+def test_every_value_is_what_it_was(migrated: Path, services: Services, tmp_path: Path, drawn: list[Any]) -> None:
     source = Path(shutil.copy(migrated, tmp_path / f"{secrets.token_hex(4)}.db"))
     target = empty_database(services, f"copied-{secrets.token_hex(4)}")
-    made: list[tuple[str, dict[str, Any]]] = []
-    for user, session, task in rows:
-        whose = row_of("users", **user)
-        made += [
-            ("users", whose),
-            ("user_sessions", row_of("user_sessions", user_id=whose["id"], **session)),
-            ("background_tasks", row_of("background_tasks", user_id=whose["id"], **task)),
-        ]
-    asyncio.run(insert(f"sqlite:///{source}", made))
-    assert copies.copy(source, target, lambda *_: None).is_proven
+    asyncio.run(insert(f"sqlite:///{source}", of(drawn)))
+    assert asyncio.run(copies.copy(f"sqlite:///{source}", target, lambda *_: None)).is_proven
     there, here = asyncio.run(all_rows(target)), asyncio.run(all_rows(f"sqlite:///{source}"))
     assert there.keys() == here.keys()
     for table, found in there.items():
@@ -345,19 +213,13 @@ async def test_what_is_not_as_it_has_to_be_is_refused(source: Path, target: str,
 
 @pytest.mark.timeout(900)
 async def test_a_copy_that_is_killed_has_left_nothing_and_can_be_made_again(source: Path, target: str) -> None:
-    with closing(sqlite3.connect(source)) as connection:
-        rows = [row_of("users") for _ in range(20_000)]
-        connection.executemany(
-            "INSERT INTO users (id, created_at, updated_at, email, hashed_password, is_active, is_verified, locale,"
-            " roles) VALUES (?, ?, ?, ?, 'none', 1, 0, 'en', '[]')",
-            [(row["id"].hex, *("2026-01-01 00:00:00.000000",) * 2, row["email"]) for row in rows],
-        )
-        connection.commit()
+    many_users(source, 20_000)
     migrate.upgrade(target)
-    command = [sys.executable, "-m", "app.cli", "db", "copy", "--from", f"sqlite:///{source}", "--to", target]
     chance = random.Random(7)
     for _ in range(rounds(50, 5)):
-        running = subprocess.Popen(command, cwd=BACKEND, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        running = subprocess.Popen(
+            command(source, target), cwd=BACKEND, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         with suppress(subprocess.TimeoutExpired):  # at some moment between its start and its end
             running.wait(timedelta(seconds=chance.uniform(0.3, 2.0)).total_seconds())
         running.send_signal(signal.SIGKILL)

@@ -1,28 +1,29 @@
 """The copy itself: what does not fit is told first, then all is loaded, compared and committed, or nothing is."""
 
-import asyncio
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from sqlalchemy.engine import make_url
+from typing import TextIO
 
 from app.core.clock import utc_now
 from app.core.process import CannotRun
 from app.tools import migrate
-from app.tools.copying import target as targets
-from app.tools.copying.lines import tables
+from app.tools.copying import ends
+from app.tools.copying.ends import Source, Target
+from app.tools.copying.lines import SEEDED, Lines, tables
+from app.tools.copying.masks import Masks
 from app.tools.copying.proof import Proof
 from app.tools.copying.report import CopiedTable, Report
-from app.tools.copying.source import Source, Unfit, snapshot
+from app.tools.copying.unfit import Unfit
 
 Tell = Callable[[str, int, int], None]
 """Told a table, how many of its rows are done, and how many there are."""
 
 
 class Differs(Exception):
-    """The target did not have what was read. Nothing was committed."""
+    """The target did not have what was read. Nothing was committed but, with `resume`, the tables before."""
 
     def __init__(self, report: Report) -> None:
         super().__init__("what stands in the target is not what was read")
@@ -30,124 +31,173 @@ class Differs(Exception):
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What a copy would copy, table by table."""
+class How:
+    """What is asked of a copy."""
 
-    proofs: list[Proof]
-    seconds: float
+    quarantine: Path | None = None
+    """A new file for what does not fit and for what refers to it, a JSON object a line."""
+    resume: bool = False
+    """Commit table by table, and go on after what such a copy has left."""
+    mask: bool = False
+    """Put fakes in place of what is about persons."""
 
 
-def survey(file: Path, tell: Tell) -> tuple[Survey, list[Unfit]]:
-    """Read all of it, and write nothing: what there is, and what would not fit.
+async def survey(url: str, tell: Tell, *, mask: bool = False) -> tuple[list[Proof], list[Unfit]]:
+    """Read all of it, and write nothing: what a copy would copy, and what would not fit.
 
     Raises:
         CannotRun: the source cannot be read, or its schema is another.
     """
-    began = time.perf_counter()
-    with snapshot(file) as source:
-        _at_head(source)
-        unfit = [one for one, _ in source.unfit()]
-        left_out = {one for one, _ in source.leave_out()} if unfit else set()
-        proofs = []
+    async with ends.source(url) as source:
+        await _at_head(source)
+        unfit = [one async for one in source.unfit()]
+        left_out = {one async for one, _ in source.leave_out()} if unfit else set()
+        read = _Reading(source, tell, mask=mask)
         for table in tables():
-            proofs.append(Proof(table))
-            for _ in _read(source, proofs[-1], tell):
+            async for _ in read.lines(table):
                 pass
-    return Survey(proofs, time.perf_counter() - began), [*unfit, *sorted(left_out - set(unfit), key=str)]
+    return list(read.proofs.values()), [*unfit, *sorted(left_out - set(unfit), key=str)]
 
 
-def copy(file: Path, url: str, tell: Tell, *, quarantine: Path | None = None) -> Report:
-    """Copy the SQLite database `file` to the PostgreSQL database at `url`, which must be empty.
-
-    With `quarantine`, what does not fit goes into that file, a JSON object a line, and so does what refers to it.
+async def copy(url: str, to: str, tell: Tell, how: How | None = None) -> Report:
+    """Copy the database at `url` to the one at `to`, which is empty, or is what an earlier copy has left.
 
     Raises:
         CannotRun: one of the two is not what it has to be; or a row does not fit, and there is no quarantine.
         Differs: see there.
     """
-    with snapshot(file) as source:
-        _at_head(source)
-        left_out = _set_aside(source, quarantine)
-        asyncio.run(_may_be_filled(url))
-        migrate.upgrade(url)
-        return asyncio.run(_fill(source, file, url, tell, left_out))
+    how = how or How()
+    async with ends.source(url) as source:
+        await _at_head(source)
+        left_out = await _set_aside(source, how.quarantine)
+        async with ends.target(to) as target:
+            await _may_be_filled(target)
+        migrate.upgrade(to)
+        async with ends.target(to) as target:
+            copying = _Copying(source, target, tell, how, left_out)
+            # The one that is there in every database goes last: by then it is known that the others are the source's.
+            order = sorted(tables(), key=lambda one: one.table.name == SEEDED)
+            for step in [[table] for table in order] if how.resume else [order]:
+                async with target.transaction():
+                    await copying.step(step)
+    return copying.report()
 
 
-def _at_head(source: Source) -> None:
-    found, head = source.revision(), migrate.head()
+async def _at_head(source: Source) -> None:
+    found, head = await source.revision(), migrate.head()
     if found != head:
         raise CannotRun(f"the source is at revision {found or 'none'}, not {head}: upgrade it first")
 
 
-def _set_aside(source: Source, quarantine: Path | None) -> int:
+async def _set_aside(source: Source, quarantine: Path | None) -> int:
+    """Leave out what does not fit, and write it down. How many rows that is."""
     if quarantine is None:
-        unfit = next(source.unfit(), None)
-        if unfit is not None:
-            one = unfit[0]
+        async for one in source.unfit():
             raise CannotRun(
                 f"{one.table} {one.key}: {one.reason}; --dry-run tells every such row, --quarantine sets them aside"
             )
         return 0
-    if quarantine.exists():
-        raise CannotRun(f"{quarantine} is there already: name another file for what is left out")
     number = 0
-    with quarantine.open("x") as file:
-        for one, values in source.leave_out():
+    with _new(quarantine) as file:
+        async for one, values in source.leave_out():
             file.write(one.json(row=values) + "\n")
             number += 1
     return number
 
 
-async def _may_be_filled(url: str) -> None:
+def _new(file: Path) -> TextIO:
+    try:
+        return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
+    except FileExistsError:
+        raise CannotRun(f"{file} is there already: name another file for what is left out") from None
+    except OSError as error:
+        raise CannotRun(f"{file} cannot be written: {error.strerror}") from None
+
+
+async def _may_be_filled(target: Target) -> None:
     """Raise `CannotRun` unless the target has no table, or is migrated as this code has it."""
-    async with targets.connected(url) as target:
-        found, head = await target.revision(), migrate.head()
+    found, head = await target.revision(), migrate.head()
     if found not in ("", head):
         raise CannotRun(f"the target is not empty: it is at revision {found or 'none'}, not {head}")
 
 
-async def _fill(source: Source, file: Path, url: str, tell: Tell, left_out: int) -> Report:
-    began, started, copied, to = utc_now(), time.perf_counter(), [], make_url(url)
-    async with targets.connected(url) as target:
-        await target.lock()
-        apart = await target.take_apart()
-        read = [Proof(table) for table in tables()]
-        for proof in read:
-            await target.fill(proof.lines, _read(source, proof, tell))
-        await target.put_together(apart)
+class _Reading:
+    """The source's rows, masked where that is asked for, and counted on their way."""
+
+    def __init__(self, source: Source, tell: Tell, *, mask: bool) -> None:
+        self._source, self._tell, self._mask = source, tell, mask
+        self.proofs: dict[str, Proof] = {}
+
+    async def lines(self, table: Lines) -> AsyncIterator[Sequence[bytes]]:
+        name, masks = table.table.name, Masks(table)
+        proof = self.proofs[name] = Proof(table)
+        if self._mask and masks.is_left_out:
+            return
+        number = await self._source.number(table)
+        async for read in self._source.lines(table):
+            lines = masks.put(read) if self._mask else read
+            proof.add(lines)
+            self._tell(name, proof.rows, number)
+            yield lines
+        self._tell(name, proof.rows, proof.rows)
+
+
+class _Copying:
+    """A copy under way."""
+
+    def __init__(self, source: Source, target: Target, tell: Tell, how: How, left_out: int) -> None:
+        self._source, self._target, self._how, self._left_out = source, target, how, left_out
+        self._reading = _Reading(source, tell, mask=how.mask)
+        self._began = utc_now()
+        self._loading = self._proving = 0.0
+        self._copied: list[CopiedTable] = []
+
+    async def step(self, step: Sequence[Lines]) -> None:
+        """Load some tables, and compare them."""
+        started = time.perf_counter()
+        await self._target.lock(step)
+        there = [table for table in step if table.table.name != SEEDED and await self._target.number(table)]
+        if there and not self._how.resume:
+            raise CannotRun(f"the target is not empty: {there[0].table.name} has rows")
+        for table in there:
+            async for _ in self._reading.lines(table):
+                pass
+        empty = [table for table in step if table not in there]
+        if empty:
+            apart = await self._target.take_apart(empty)
+            for table in empty:
+                await self._target.empty(table)
+                await self._target.fill(table, self._reading.lines(table))
+            await self._target.put_together(apart, empty)
         loaded = time.perf_counter()
-        for proof in read:
-            there = Proof(proof.lines)
-            await target.lines(proof.lines, there.add)
-            copied.append(
-                CopiedTable(
-                    table=proof.lines.table.name,
-                    rows=there.rows,
-                    bytes=proof.size,
-                    source=proof.checksum,
-                    target=there.checksum,
-                )
-            )
-        report = Report(
-            source=str(file),
-            target=f"{to.host or 'localhost'}:{to.port or 5432}/{to.database}",
-            revision=migrate.head(),
-            began=began,
-            loaded_seconds=round(loaded - started, 3),
-            proven_seconds=round(time.perf_counter() - loaded, 3),
-            tables=copied,
-            left_out=left_out,
+        for table in step:
+            await self._compare(table, was_there=table in there)
+        self._loading += loaded - started
+        self._proving += time.perf_counter() - loaded
+        if not all(one.is_proven for one in self._copied):
+            raise Differs(self.report())
+
+    async def _compare(self, table: Lines, *, was_there: bool) -> None:
+        read, found = self._reading.proofs[table.table.name], Proof(table)
+        async for lines in self._target.lines(table):
+            found.add(lines)
+        one = CopiedTable(
+            table=table.table.name, rows=found.rows, bytes=read.size, source=read.checksum, target=found.checksum
         )
-        if not report.is_proven:
-            raise Differs(report)
-    return report
+        if was_there and not one.is_proven:
+            raise CannotRun(f"the target is not empty: {one.table} has rows that are not the source's")
+        self._copied.append(one)
 
-
-def _read(source: Source, proof: Proof, tell: Tell) -> Iterator[Sequence[bytes]]:
-    """The rows of a table, counted on their way."""
-    name, number = proof.lines.table.name, source.number(proof.lines)
-    for lines in source.lines(proof.lines):
-        proof.add(lines)
-        tell(name, proof.rows, number)
-        yield lines
-    tell(name, proof.rows, proof.rows)
+    def report(self) -> Report:
+        return Report(
+            source=self._source.name,
+            target=self._target.name,
+            revision=migrate.head(),
+            began=self._began,
+            loaded_seconds=round(self._loading, 3),
+            proven_seconds=round(self._proving, 3),
+            tables=self._copied,
+            left_out=self._left_out,
+            is_masked=self._how.mask,
+            is_resumed=self._how.resume,
+        )

@@ -1,7 +1,6 @@
 """Whether two tables have the same rows: their number, and a sum of their digests, which knows no order."""
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,10 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.tools.copying.lines import NULL, Lines
+from app.tools.copying.lines import NULL, Lines, plain
 
-_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
-_MEANS = {b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
 _NULL = NULL.encode()
 _SPAN = 1 << 128
 
@@ -54,8 +51,7 @@ def _json_said(raw: bytes) -> bytes:
     """A JSON value in one form: no order of keys, and a number by its value, as PostgreSQL's `jsonb` keeps it."""
     if raw == _NULL:
         return raw
-    text = _ESCAPED.sub(lambda found: _MEANS.get(found[1], found[1]), raw).decode()
-    return _said(json.loads(text, parse_float=Decimal, parse_int=Decimal)).encode()
+    return _said(json.loads(plain(raw.decode()), parse_float=Decimal, parse_int=Decimal)).encode()
 
 
 def _said(value: Any) -> str:

@@ -28,6 +28,9 @@ class Report(Output):
     proven_seconds: float
     tables: list[CopiedTable]
     left_out: int
+    is_masked: bool
+    is_resumed: bool
+    """Whether each table was committed by itself."""
 
     @property
     def is_proven(self) -> bool:
@@ -44,6 +47,8 @@ class Report(Output):
             for one in self.tables
         ]
         left = f", {self.left_out:,} left out" if self.left_out else ""
+        left += ", masked" if self.is_masked else ""
         times = f"loaded in {self.loaded_seconds:.1f} s ({rate:,.0f} rows/s), compared in {self.proven_seconds:.1f} s"
-        end = "committed: every row is there" if self.is_proven else "undone: the target is empty"
+        undone = "undone: the tables above that are equal stand" if self.is_resumed else "undone: the target is empty"
+        end = "committed: every row is there" if self.is_proven else undone
         return [*said, f"{rows:,} rows{left}, revision {self.revision}; {times}", end]

@@ -1,9 +1,12 @@
-"""What may stand in SQLite and not in PostgreSQL, or not in the service on it: as conditions on a table's columns.
+"""What may stand in one engine and not in the other, or not in the service on it: as conditions on a table's columns.
 
-SQLite takes any value in any column and looks at no length.
+SQLite takes any value in any column and looks at no length. PostgreSQL knows times and numbers that SQLite does not.
 """
 
+import json
+import re
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,10 +18,28 @@ from app.tools.copying.lines import Lines, quoted
 
 _DIGIT = "[0-9]"
 _TIME = "-".join((_DIGIT * 4, _DIGIT * 2, _DIGIT * 2)) + " " + ":".join((_DIGIT * 2,) * 3) + "." + _DIGIT * 6
+MOST = 2**31  # characters, where a column says no other number
+_USUAL_KEYS = re.compile(rb"[0-9a-f]*").fullmatch
+_USUAL_TIMES = re.compile(
+    rb"(?:(?!0000)\d{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?!02)(?:0[1-9]|1[0-2])-(?:29|30))"
+    rb" (?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6})*"
+).fullmatch
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A row that would not fit, and why."""
+
+    table: str
+    key: str
+    reason: str
+
+    def json(self, **more: Any) -> str:
+        return json.dumps({**asdict(self), **more}, ensure_ascii=False)
 
 
 def reasons(table: Lines) -> list[tuple[str, str]]:
-    """What may be wrong with a row, and the condition in SQLite's SQL that says so."""
+    """What may be wrong with a row of SQLite, and the condition in its SQL that says so."""
     found = []
     for column in table.columns:
         name = quoted(column.name)
@@ -26,17 +47,70 @@ def reasons(table: Lines) -> list[tuple[str, str]]:
             found.append((f"{column.name}: there is none", f"{name} IS NULL"))
         for reason, condition in _of(column.type, name):
             found.append((f"{column.name}: {reason}", f"{name} IS NOT NULL AND ({condition})"))
-    if table.table.name == User.__tablename__:
-        found.append(("email: not in its one form, lower-case", "email IS NOT NULL AND email <> lower(email)"))
-    return found
+    return [*found, *_of_addresses(table)]
+
+
+def reasons_of_postgresql(table: Lines) -> list[tuple[str, str]]:
+    """What may be wrong with a row of PostgreSQL, and the condition in its SQL that says so."""
+    found = []
+    for column in table.columns:
+        name = quoted(column.name)
+        if isinstance(column.type, UTCDateTime):
+            out = f"NOT isfinite({name}) OR {name} < '0001-01-01Z' OR {name} >= '10000-01-01Z'"
+            found.append((f"{column.name}: out of range", out))
+        elif isinstance(column.type, sa.Float):
+            odd = f"{name} IN ('NaN', 'Infinity', '-Infinity')"
+            found.append((f"{column.name}: no number that SQLite knows", odd))
+    return [*found, *_of_addresses(table)]
+
+
+def _of_addresses(table: Lines) -> list[tuple[str, str]]:
+    if table.table.name != User.__tablename__:
+        return []
+    return [("email: not in its one form, lower-case", "email IS NOT NULL AND email <> lower(email)")]
 
 
 def suspicion(table: Lines) -> str:
-    """A condition that holds for every row for which one of `reasons` does, and takes one look at each row."""
-    texts = [quoted(column.name) for column in table.columns if isinstance(column.type, AutoString)]
-    cheap = [condition for _, condition in reasons(table) if "is_utf8" not in condition]
-    whole = " || ".join(f"coalesce({name}, '')" for name in texts)
-    return " OR ".join([*(f"({one})" for one in cheap), *([f"NOT is_utf8(CAST({whole} AS BLOB))"] if texts else [])])
+    """A condition that holds for every row for which one of `reasons` does, and takes one quick look at each row.
+
+    It asks `is_usual` once for all keys, times and texts of a row; what else there is to them is their lengths.
+    """
+    keys, times, texts, found = [], [], [], []
+    for column in table.columns:
+        name = quoted(column.name)
+        if not column.nullable:
+            found.append(f"{name} IS NULL")
+        if isinstance(column.type, sa.Uuid):
+            keys.append(name)
+            found.append(f"typeof({name}) <> 'text' AND {name} IS NOT NULL OR length({name}) <> 32")
+        elif isinstance(column.type, UTCDateTime):
+            times.append(name)
+            found.append(f"typeof({name}) <> 'text' AND {name} IS NOT NULL OR length({name}) <> 26")
+        elif isinstance(column.type, AutoString):
+            texts.append(name)
+            most = column.type.length or MOST
+            found.append(f"typeof({name}) <> 'text' AND {name} IS NOT NULL OR length({name}) > {most}")
+        else:
+            found += [f"{name} IS NOT NULL AND ({condition})" for _, condition in _of(column.type, name)]
+    found += [condition for _, condition in _of_addresses(table)]
+    looked_at = ", ".join(_together(some) for some in (keys, times, texts))
+    return " OR ".join([*(f"({one})" for one in found), f"NOT is_usual({looked_at})"])
+
+
+def _together(names: list[str]) -> str:
+    written = " || ".join(f"coalesce({name}, '')" for name in names)
+    return f"CAST({written or repr('')} AS BLOB)"
+
+
+def is_usual(keys: bytes, times: bytes, texts: bytes) -> bool:
+    """Whether these, each of one row and written together, are surely as they have to be."""
+    if _USUAL_KEYS(keys) is None or _USUAL_TIMES(times) is None or b"\0" in texts:
+        return False
+    try:
+        texts.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _of(kind: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -1,50 +1,30 @@
-"""The SQLite database that is copied: read in one snapshot, and never written."""
+"""A SQLite database that is copied: read in one snapshot, and never written."""
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
 
 from app.core.process import CannotRun
 from app.tools.copying.lines import Lines, quoted, tables
-from app.tools.copying.unfit import reasons, suspicion
-
-AT_ONCE = 2_000  # lines
-BUSY = 15.0  # seconds that it waits for a writer
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """A row that would not fit, and why."""
-
-    table: str
-    key: str
-    reason: str
-
-    def json(self, **more: Any) -> str:
-        return json.dumps({**asdict(self), **more}, ensure_ascii=False)
+from app.tools.copying.sqlite import SqliteRows, opened
+from app.tools.copying.unfit import Unfit, is_usual, reasons, suspicion
 
 
 @contextmanager
-def snapshot(file: Path) -> Iterator["Source"]:
+def snapshot(file: Path) -> Iterator["SqliteSource"]:
     """The database as it is now, whoever goes on writing it.
 
     Raises:
         CannotRun: there is no such database.
     """
-    if not file.is_file():
-        raise CannotRun(f"there is no SQLite database {file}")
-    url = f"file:{quote(str(file.resolve()))}?mode=ro"
-    with closing(sqlite3.connect(url, uri=True, timeout=BUSY, isolation_level=None)) as connection:
-        connection.text_factory = bytes
-        connection.create_function("exactly", 1, _exactly, deterministic=True)
+    with opened(file, mode="ro") as connection:
+        connection.create_function("is_usual", 3, is_usual, deterministic=True)
         connection.create_function("is_utf8", 1, _is_utf8, deterministic=True)
         connection.create_function("takes_json", 1, _takes_json, deterministic=True)
         try:
@@ -52,48 +32,38 @@ def snapshot(file: Path) -> Iterator["Source"]:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the snapshot begins here
         except sqlite3.DatabaseError as error:
             raise CannotRun(f"{file} cannot be read as a SQLite database: {error}") from None
-        yield Source(connection)
+        yield SqliteSource(connection, file)
 
 
-class Source:
-    """What is read of it."""
+class SqliteSource(SqliteRows):
+    """What is read of it, but for what is left out."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
+        super().__init__(connection, file)
         self._ask("CREATE TEMP TABLE left_out (name TEXT, row INTEGER, PRIMARY KEY (name, row)) WITHOUT ROWID")
 
-    def revision(self) -> str | None:
-        """The revision of its schema; None where it has none."""
-        try:
-            found = self._ask("SELECT version_num FROM alembic_version").fetchone()
-        except sqlite3.OperationalError:
-            return None
-        return bytes(found[0]).decode() if found else None
-
-    def lines(self, table: Lines) -> Iterator[list[bytes]]:
-        """The rows that are copied, some at a time."""
-        name = table.table.name
-        cursor = self._ask(
-            f"SELECT {table.of_sqlite} FROM {quoted(name)}"
-            " WHERE rowid NOT IN (SELECT row FROM temp.left_out WHERE name = ?)",
-            name,
-        )
-        while some := cursor.fetchmany(AT_ONCE):
-            yield [line for (line,) in some]
-
-    def number(self, table: Lines) -> int:
-        """How many rows it has."""
-        return int(self._ask(f"SELECT count(*) FROM {quoted(table.table.name)}").fetchone()[0])
+    def _those(self, table: Lines) -> str:
+        name = table.table.name.replace("'", "''")
+        return f" WHERE rowid NOT IN (SELECT row FROM temp.left_out WHERE name = '{name}')"
 
     # --- what does not fit ------------------------------------------------------------------------------------------
 
-    def unfit(self) -> Iterator[tuple[Unfit, int]]:
-        """Every row that would not fit, with its number in SQLite; once for each reason."""
+    async def unfit(self) -> AsyncIterator[Unfit]:
+        """Every row that would not fit, once for each reason."""
+        for one, _ in self._unfit():
+            yield one
+
+    async def leave_out(self) -> AsyncIterator[tuple[Unfit, dict[str, Any]]]:
+        """Have what does not fit, and what refers to it, not copied: each such row once, with its values."""
+        for found in self._leave_out():
+            yield found
+
+    def _unfit(self) -> Iterator[tuple[Unfit, int]]:
         for table in tables():
             known = reasons(table)
             flags = ", ".join(f"({condition})" for _, condition in known)
             for row, key, *holds in self._ask(
-                f"SELECT rowid, {_key(table)}, {flags} FROM {quoted(table.table.name)} WHERE {suspicion(table)}"
+                f"SELECT rowid, {_key(table)}, {flags} FROM {table.on} WHERE {suspicion(table)}"
             ):
                 for (reason, _), held in zip(known, holds, strict=True):
                     if held:
@@ -115,10 +85,9 @@ class Source:
                 reason = f"names a row of {_text(parent)} that is not there"
                 yield Unfit(_text(name), self._key_of(table, row), reason), row
 
-    def leave_out(self) -> Iterator[tuple[Unfit, dict[str, Any]]]:
-        """Have what does not fit, and what refers to it, not copied: each such row once, with its values."""
+    def _leave_out(self) -> Iterator[tuple[Unfit, dict[str, Any]]]:
         known = {table.table.name: table for table in tables()}
-        for one, row in list(self.unfit()):
+        for one, row in list(self._unfit()):
             if self._add(one.table, row):
                 yield one, self._values(known[one.table], row)
         for table in known.values():  # those that are referred to come first
@@ -142,18 +111,15 @@ class Source:
         return self._ask("INSERT OR IGNORE INTO temp.left_out VALUES (?, ?)", table, row).rowcount == 1
 
     def _key_of(self, table: Lines, row: int) -> str:
-        found = self._ask(f"SELECT {_key(table)} FROM {quoted(table.table.name)} WHERE rowid = ?", row).fetchone()
+        found = self._ask(f"SELECT {_key(table)} FROM {table.on} WHERE rowid = ?", row).fetchone()
         return _text(found[0])
 
     def _values(self, table: Lines, row: int) -> dict[str, Any]:
         """A row as it stands, bytes and what is no text in hexadecimal."""
         names = [column.name for column in table.table.columns]
         kinds = ", ".join(f"typeof({quoted(name)}), {quoted(name)}" for name in names)
-        found = self._ask(f"SELECT {kinds} FROM {quoted(table.table.name)} WHERE rowid = ?", row).fetchone()
+        found = self._ask(f"SELECT {kinds} FROM {table.on} WHERE rowid = ?", row).fetchone()
         return {name: _shown(found[2 * at], found[2 * at + 1]) for at, name in enumerate(names)}
-
-    def _ask(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        return self._connection.execute(statement, values)
 
 
 def _key(table: Lines) -> str:
@@ -170,11 +136,6 @@ def _shown(kind: bytes, value: Any) -> Any:
     if kind == b"text" and _is_utf8(value):
         return value.decode()
     return {"hex": value.hex()}
-
-
-def _exactly(value: float | None) -> str | None:
-    """A number so that it is read as the same one again; SQLite's own text of it is near it."""
-    return None if value is None else repr(value)
 
 
 def _is_utf8(value: bytes | None) -> bool:
