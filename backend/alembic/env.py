@@ -1,22 +1,20 @@
 """Runs the migrations over our own engine. One process migrates at a time: the others wait, and find the work done."""
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Connection
-from sqlalchemy.pool import PoolProxiedConnection
 from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
 
 import app.models  # noqa: F401 - registers the tables
 from app.core.config import settings
-from app.core.db import build_engine
+from app.core.migrating import alone, migration_engine, patiently
 from app.core.sql import UTCDateTime
-
-LOCK = 0x6E656F66  # "neof": the advisory lock that migrations of one PostgreSQL database share
 
 
 def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
@@ -28,37 +26,60 @@ def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]
     return False
 
 
+class Steps:
+    """What a command does, worked out once: done again, `downgrade -2` would go two further down than it did before."""
+
+    def __init__(self, work_out: Callable[..., Iterable[Any]]) -> None:
+        self._work_out, self._left = work_out, list[Any]()
+        self._known = False
+
+    def __call__(self, heads: Any, of: Any) -> list[Any]:
+        if not self._known:
+            self._left, self._known = list(self._work_out(heads, of)), True
+        return list(self._left)
+
+    def done(self, *, ctx: MigrationContext, **_: Any) -> None:
+        """A step's version is written, and about to be committed."""
+        assert ctx.connection is not None
+        if is_sqlite(ctx.connection) and ctx.connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+            raise RuntimeError("the migration would leave rows that refer to nothing: it is rolled back")
+        self._left.pop(0)
+
+
 def migrate(connection: Connection) -> None:
-    sqlite = connection.dialect.name == "sqlite"
-    with connection.begin():
-        if not sqlite:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    """Each revision is a transaction of its own, done again while others have a lock that it needs."""
+    steps: Steps | None = None
+
+    def run() -> None:
+        nonlocal steps
+        connection.rollback()
         context.configure(
             connection=connection,
             target_metadata=SQLModel.metadata,
-            render_as_batch=sqlite,
+            render_as_batch=is_sqlite(connection),
             render_item=render_item,
             transactional_ddl=True,
+            transaction_per_migration=True,
             compare_type=True,
+            on_version_apply=lambda **said: steps.done(**said) if steps else None,
         )
+        running = context.get_context()
+        steps = steps or Steps(running._migrations_fn)
+        running._migrations_fn = steps
         with context.begin_transaction():
             context.run_migrations()
-        if sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
-            raise RuntimeError("the migration would leave rows that refer to nothing: it is rolled back")
+        connection.commit()
+
+    with alone(connection):
+        patiently(run)
 
 
-def keep_references(connection: PoolProxiedConnection) -> None:
-    """SQLite changes a table by making it anew; with foreign keys on, dropping the old one would empty its children."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA foreign_keys = OFF")
-    cursor.close()
+def is_sqlite(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
 
 
 async def online() -> None:
-    url = context.config.attributes.get("url") or settings.migration_database_url
-    engine = build_engine(url, pool_size=1)
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine.sync_engine, "connect", lambda connection, _: keep_references(connection))
+    engine = migration_engine(context.config.attributes.get("url") or settings.migration_database_url)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(migrate)

@@ -21,7 +21,7 @@ from app.core.sql import is_sqlite
 
 SQLITE_BUSY = timedelta(seconds=15)  # how long a writer waits for the other processes that write the same file
 STATEMENT_TIMEOUT = timedelta(seconds=30)
-LOCK_TIMEOUT = timedelta(seconds=3)  # what a transaction waits for another; a migration waits as long as it takes
+LOCK_TIMEOUT = timedelta(seconds=3)  # what a transaction waits for another
 CONNECT_TIMEOUT = timedelta(seconds=3)
 POOL_TIMEOUT = timedelta(seconds=4)
 
