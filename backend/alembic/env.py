@@ -13,8 +13,8 @@ from sqlmodel.sql.sqltypes import AutoString
 
 import app.models  # noqa: F401 - registers the tables
 from app.core.config import settings
-from app.core.migrating import alone, migration_engine, patiently
 from app.core.sql import UTCDateTime
+from app.tools.migrating import in_turn, migration_engine
 
 
 def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
@@ -52,7 +52,6 @@ def migrate(connection: Connection) -> None:
 
     def run() -> None:
         nonlocal steps
-        connection.rollback()
         context.configure(
             connection=connection,
             target_metadata=SQLModel.metadata,
@@ -68,10 +67,8 @@ def migrate(connection: Connection) -> None:
         running._migrations_fn = steps
         with context.begin_transaction():
             context.run_migrations()
-        connection.commit()
 
-    with alone(connection):
-        patiently(run)
+    in_turn(connection, run)
 
 
 def is_sqlite(connection: Connection) -> bool:

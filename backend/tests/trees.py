@@ -28,7 +28,7 @@ HEAD = """\
 import sqlalchemy as sa
 from alembic import op
 
-from app.core import online
+from app.tools import online
 
 revision = {revision!r}
 down_revision = {before!r}

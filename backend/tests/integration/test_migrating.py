@@ -19,8 +19,8 @@ from alembic.util import CommandError
 from app.core import db as core_db
 from app.core.config import settings
 from app.core.db import build_engine
-from app.core.migrating import migration_engine, patiently
 from app.tools import migrate
+from app.tools.migrating import migration_engine, patiently
 from tests.databases import own_database
 from tests.flows import Account
 from tests.processes import tail

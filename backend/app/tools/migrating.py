@@ -70,6 +70,18 @@ def _take_time(_dialect: Any, _record: Any, _args: Any, given: dict[str, Any]) -
     given["server_settings"] = {**given["server_settings"], **LIMITS}
 
 
+def in_turn(connection: Connection, work: Callable[[], None]) -> None:
+    """Do `work` while no other process migrates, again and again while others have a lock that it needs, and commit."""
+
+    def once() -> None:
+        connection.rollback()
+        work()
+        connection.commit()
+
+    with alone(connection):
+        patiently(once)
+
+
 @contextmanager
 def alone(connection: Connection) -> Iterator[None]:
     """One process migrates a database at a time: the others wait for their turn. Its end frees it, `kill -9` too.

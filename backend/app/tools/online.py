@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from app.core.migrating import committed, has_changed, patiently
+from app.tools.migrating import committed, has_changed, patiently
 
 SQLITE_PAUSE = timedelta(milliseconds=150)  # longer than a writer that waits sleeps before it looks again (100 ms)
 
