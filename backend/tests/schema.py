@@ -1,31 +1,43 @@
 """What can be told apart of a database's schema."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.db import build_engine
 
 
-async def look(url: str, ask: Any) -> Any:
-    """What `ask(inspector)` says of the database."""
-    engine = build_engine(url, pool_size=1)
-    try:
-        async with engine.connect() as connection:
-            return await connection.run_sync(lambda sync: ask(sa.inspect(sync)))
-    finally:
-        await engine.dispose()
-
-
-async def run(url: str, *statements: str) -> None:
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[AsyncConnection]:
+    """A transaction on a connection of its own, committed at the end."""
     engine = build_engine(url, pool_size=1)
     try:
         async with engine.begin() as connection:
-            for statement in statements:
-                await connection.execute(sa.text(statement))
+            yield connection
     finally:
         await engine.dispose()
+
+
+async def look(url: str, ask: Any) -> Any:
+    """What `ask(inspector)` says of the database."""
+    async with connected(url) as connection:
+        return await connection.run_sync(lambda sync: ask(sa.inspect(sync)))
+
+
+async def run(url: str, *statements: str) -> None:
+    async with connected(url) as connection:
+        for statement in statements:
+            await connection.execute(sa.text(statement))
+
+
+async def answer(url: str, question: str) -> Any:
+    """The first value of the one row that it answers."""
+    async with connected(url) as connection:
+        return (await connection.execute(sa.text(question))).scalar_one()
 
 
 def shape(inspector: sa.Inspector) -> dict[str, str]:

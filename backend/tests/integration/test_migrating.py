@@ -18,13 +18,12 @@ from alembic.util import CommandError
 
 from app.core import db as core_db
 from app.core.config import settings
-from app.core.db import build_engine
 from app.tools import migrate
 from app.tools.migrating import migration_engine, patiently
 from tests.databases import own_database
 from tests.flows import Account
 from tests.processes import tail
-from tests.schema import look, run, shape
+from tests.schema import answer, look, run, shape
 from tests.services import Services, execute
 from tests.trees import INDEX, Tree
 from tests.waiting import eventually
@@ -77,15 +76,6 @@ async def open_transaction(url: str, statement: str) -> AsyncIterator[asyncpg.tr
         yield transaction
     finally:
         await connection.close()
-
-
-async def answer(url: str, question: str) -> Any:
-    engine = build_engine(url, pool_size=1)
-    try:
-        async with engine.connect() as connection:
-            return (await connection.execute(sa.text(question))).scalar_one()
-    finally:
-        await engine.dispose()
 
 
 async def version(url: str) -> str:
