@@ -44,11 +44,11 @@ EXAMPLE = {
         'online.drop_index("ix_users_time_zone", "users")',
     ),
     BACKFILL: (
-        """online.backfill("users", "time_zone = 'UTC'", where="time_zone IS NULL", batch=20)""",
+        """online.backfill("users", "time_zone = 'UTC'", where="time_zone IS NULL", batch={batch})""",
         "pass",
     ),
     CONTRACT: (
-        """online.backfill("users", "time_zone = 'UTC'", where="time_zone IS NULL", batch=20)
+        """online.backfill("users", "time_zone = 'UTC'", where="time_zone IS NULL", batch={batch})
 online.require_value("users", "time_zone", sa.String(64))""",
         """with op.batch_alter_table("users") as users:
     users.alter_column("time_zone", existing_type=sa.String(64), nullable=True)""",
@@ -73,9 +73,9 @@ class Tree:
         (self.folder / "versions" / f"{revision}.py").write_text("\n\n".join([head, *bodies]))
         self.newest = revision
 
-    def add_example(self) -> None:
+    def add_example(self, batch: int = 500) -> None:
         for revision, (up, down) in EXAMPLE.items():
-            self.add(revision, up, down)
+            self.add(revision, up.format(batch=batch), down)
 
     def upgrade(self, url: str, revision: str = "head") -> None:
         migrate._apart(lambda: alembic.command.upgrade(config(self.folder, url), revision))

@@ -18,6 +18,7 @@ from app.core.db_errors import sqlstate
 
 LOCK = 0x6E656F66  # "neof": the advisory lock that migrations of one PostgreSQL database share
 LOCK_TIMEOUT = timedelta(milliseconds=500)  # what comes after a lock that is waited for waits as long
+APPLICATION = "neoforge-migration"  # its name in pg_stat_activity
 ATTEMPTS = 200  # to get a lock: about ten minutes
 LONGEST_PAUSE = timedelta(seconds=5)  # between two attempts
 TURN = timedelta(days=1)  # for which a process waits for another one's migrations
@@ -30,6 +31,7 @@ def _milliseconds(span: timedelta) -> str:
 
 
 LIMITS = {
+    "application_name": APPLICATION,
     "statement_timeout": "0",  # a backfill or an index may take hours
     "lock_timeout": _milliseconds(LOCK_TIMEOUT),
     "idle_in_transaction_session_timeout": _milliseconds(IDLE),

@@ -4,14 +4,13 @@ import asyncio
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-import asyncpg
 import pytest
 import sqlalchemy as sa
 from alembic.util import CommandError
@@ -22,16 +21,16 @@ from app.tools import migrate
 from app.tools.migrating import migration_engine, patiently
 from tests.databases import own_database
 from tests.flows import Account
+from tests.locks import WAITING, open_transaction
 from tests.processes import tail
 from tests.schema import answer, look, run, shape
 from tests.services import Services, execute
 from tests.trees import INDEX, Tree
 from tests.waiting import eventually
 
-WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 INVALID = "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid"
 Start = Callable[..., "Popen[bytes]"]
-on_server, on_sqlite = pytest.mark.stack("server"), pytest.mark.stack("embedded")
+on_server, on_sqlite = pytest.mark.stack(name="server"), pytest.mark.stack("embedded")
 
 
 @pytest.fixture
@@ -63,19 +62,6 @@ def start(tree: Tree, log: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.wait()
-
-
-@asynccontextmanager
-async def open_transaction(url: str, statement: str) -> AsyncIterator[asyncpg.transaction.Transaction]:
-    """A transaction that has done this, to be rolled back."""
-    connection = await asyncpg.connect(url)
-    transaction = connection.transaction()
-    await transaction.start()
-    await connection.execute(statement)
-    try:
-        yield transaction
-    finally:
-        await connection.close()
 
 
 async def version(url: str) -> str:
