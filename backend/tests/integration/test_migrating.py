@@ -30,7 +30,7 @@ from tests.waiting import eventually
 
 INVALID = "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid"
 Start = Callable[..., "Popen[bytes]"]
-on_server, on_sqlite = pytest.mark.stack(name="server"), pytest.mark.stack("embedded")
+on_server, on_sqlite = pytest.mark.stack(name="server"), pytest.mark.stack(name="embedded")
 
 
 @pytest.fixture

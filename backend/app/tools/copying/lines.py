@@ -20,8 +20,10 @@ SEEDED = "installation"
 _ESCAPES = {8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r"}
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _MEANS = {letter: chr(number) for number, letter in _ESCAPES.items()}
-_HARD: tuple[type[Any], ...] = (sa.JSON, sa.Float)
+_HARD: tuple[type[Any], ...] = (sa.JSON, sa.Float, sa.Numeric)
 """What the two engines write differently although it is the same: these stand last in a line (see `proof.py`)."""
+_CLOCKS: tuple[type[Any], ...] = (sa.Date, sa.DateTime, sa.Time)
+"""Without a time zone: SQLAlchemy writes these as texts of fixed width on SQLite."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,11 @@ class Lines:
     @cached_property
     def hard(self) -> list[type[Any]]:
         """The types of those at the end."""
-        return [sa.JSON if isinstance(one.type, sa.JSON) else sa.Float for one in self.columns if _is_hard(one)]
+        return [
+            next(kind for kind in (sa.JSON, sa.Float, sa.Numeric) if isinstance(one.type, kind))
+            for one in self.columns
+            if _is_hard(one)
+        ]
 
     @cached_property
     def key(self) -> list[str]:
@@ -80,9 +86,11 @@ def _of_sqlite(column: sa.Column[Any]) -> str:
         return rf"'\\x' || lower(hex({name}))"
     if isinstance(kind, sa.Float):
         return f"exactly({name})"
-    if isinstance(kind, (sa.Uuid, UTCDateTime, sa.Integer, sa.Boolean)):
+    if isinstance(kind, sa.Numeric):  # those that are whole stand there as whole numbers
+        return f"CASE typeof({name}) WHEN 'real' THEN exactly({name}) ELSE CAST({name} AS TEXT) END"
+    if isinstance(kind, (sa.Uuid, UTCDateTime, sa.Integer, sa.Boolean, *_CLOCKS)):
         return f"CAST({name} AS TEXT)"
-    if isinstance(kind, (AutoString, sa.JSON)):
+    if isinstance(kind, (AutoString, sa.String, sa.JSON)):
         text = rf"replace({name}, '\', '\\')"
         for number, letter in _ESCAPES.items():
             text = rf"replace({text}, char({number}), '\{letter}')"
@@ -104,6 +112,10 @@ def _of_postgresql(column: sa.Column[Any]) -> str:
         return f"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
     if isinstance(kind, sa.Boolean):
         return f"{name}::int"
+    if isinstance(kind, sa.DateTime):
+        return f"to_char({name}, 'YYYY-MM-DD HH24:MI:SS.US')"
+    if isinstance(kind, sa.Time):
+        return f"to_char(DATE '2000-01-01' + {name}, 'HH24:MI:SS.US')"
     return name
 
 

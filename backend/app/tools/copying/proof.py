@@ -73,4 +73,13 @@ def _float_said(raw: bytes) -> bytes:
     return raw if raw == _NULL else repr(float(raw) + 0.0).encode()
 
 
-_SAID: dict[type[Any], Callable[[bytes], bytes]] = {sa.JSON: _json_said, sa.Float: _float_said}
+@lru_cache(maxsize=65_536)
+def _numeric_said(raw: bytes) -> bytes:
+    return raw if raw == _NULL else _said(Decimal(raw.decode())).encode()
+
+
+_SAID: dict[type[Any], Callable[[bytes], bytes]] = {
+    sa.JSON: _json_said,
+    sa.Float: _float_said,
+    sa.Numeric: _numeric_said,
+}

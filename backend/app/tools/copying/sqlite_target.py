@@ -101,9 +101,16 @@ def _bytes(field: str) -> bytes:
 def _document(field: str) -> str | int | float:
     """JSON as text; a bare number as that number, which such a column would else round in its own way."""
     text = plain(field)
-    if not text[:1].isdigit() and text[:1] != "-":
-        return text
+    return _number(text) if text[:1].isdigit() or text[:1] == "-" else text
+
+
+def _number(text: str) -> int | float:
     return int(text) if text.lstrip("-").isdigit() and int(text) in WHOLE else float(text)
 
 
-_VALUES: dict[Any, Callable[[str], Any]] = {sa.LargeBinary: _bytes, sa.Float: float, sa.JSON: _document}
+_VALUES: dict[Any, Callable[[str], Any]] = {
+    sa.LargeBinary: _bytes,
+    sa.Float: float,
+    sa.Numeric: _number,
+    sa.JSON: _document,
+}

@@ -55,10 +55,10 @@ def reasons_of_postgresql(table: Lines) -> list[tuple[str, str]]:
     found = []
     for column in table.columns:
         name = quoted(column.name)
-        if isinstance(column.type, UTCDateTime):
-            out = f"NOT isfinite({name}) OR {name} < '0001-01-01Z' OR {name} >= '10000-01-01Z'"
+        if isinstance(column.type, (UTCDateTime, sa.DateTime, sa.Date)):
+            out = f"NOT isfinite({name}) OR {name} < '0001-01-01' OR {name} >= '10000-01-01'"
             found.append((f"{column.name}: out of range", out))
-        elif isinstance(column.type, sa.Float):
+        elif isinstance(column.type, (sa.Float, sa.Numeric)):
             odd = f"{name} IN ('NaN', 'Infinity', '-Infinity')"
             found.append((f"{column.name}: no number that SQLite knows", odd))
     return [*found, *_of_addresses(table)]
@@ -119,7 +119,7 @@ def _of(kind: Any, name: str) -> Iterator[tuple[str, str]]:
             "no UUID of 32 hexadecimal digits",
             (f"typeof({name}) <> 'text' OR length({name}) <> 32 OR {name} GLOB '*[^0-9a-f]*'"),
         )
-    elif isinstance(kind, UTCDateTime):
+    elif isinstance(kind, (UTCDateTime, sa.DateTime)):
         day, clock = f"substr({name}, 1, 10)", f"substr({name}, 12, 8)"
         wrong = (
             f"typeof({name}) <> 'text'",
@@ -129,13 +129,19 @@ def _of(kind: Any, name: str) -> Iterator[tuple[str, str]]:
             f"{clock} > '24' OR time({clock}) IS NULL",
         )
         yield "no time, or out of range", " OR ".join(wrong)
+    elif isinstance(kind, sa.Date):
+        odd = f"typeof({name}) <> 'text' OR {name} < '0001' OR date({name}, '+0 days') IS NOT {name}"
+        yield "no date, or out of range", odd
+    elif isinstance(kind, sa.Time):
+        yield "no time of day", f"typeof({name}) <> 'text' OR length({name}) <> 15 OR time({name}) IS NULL"
     elif isinstance(kind, sa.Boolean):
         yield "neither 0 nor 1", f"typeof({name}) <> 'integer' OR {name} NOT IN (0, 1)"
     elif isinstance(kind, sa.Integer):
         yield "no whole number", f"typeof({name}) <> 'integer'"
         if not isinstance(kind, sa.BigInteger):  # SQLite's own numbers have 64 bits
-            yield "out of range", f"typeof({name}) = 'integer' AND {name} NOT BETWEEN -2147483648 AND 2147483647"
-    elif isinstance(kind, sa.Float):
+            most = 2 ** (15 if isinstance(kind, sa.SmallInteger) else 31)
+            yield "out of range", f"typeof({name}) = 'integer' AND {name} NOT BETWEEN {-most} AND {most - 1}"
+    elif isinstance(kind, (sa.Float, sa.Numeric)):
         yield "no number", f"typeof({name}) NOT IN ('real', 'integer')"
     elif isinstance(kind, sa.LargeBinary):
         yield "no bytes", f"typeof({name}) <> 'blob'"
@@ -146,5 +152,8 @@ def _of(kind: Any, name: str) -> Iterator[tuple[str, str]]:
         yield "no text", f"typeof({name}) <> 'text'"
         yield "has a NUL character", f"instr(CAST({name} AS BLOB), x'00')"
         yield "no UTF-8", f"typeof({name}) = 'text' AND NOT is_utf8(CAST({name} AS BLOB))"
-        if kind.length:
+        if isinstance(kind, sa.Enum):
+            names = ", ".join("'" + one.replace("'", "''") + "'" for one in kind.enums if one)
+            yield "none of its values", f"typeof({name}) = 'text' AND {name} NOT IN ({names})"
+        elif kind.length:
             yield f"longer than {kind.length} characters", f"typeof({name}) = 'text' AND length({name}) > {kind.length}"
