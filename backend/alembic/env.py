@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
@@ -38,11 +38,13 @@ class Steps:
             self._left, self._known = list(self._work_out(heads, of)), True
         return list(self._left)
 
-    def done(self, *, ctx: MigrationContext, **_: Any) -> None:
+    def done(self, *, ctx: MigrationContext, step: MigrationInfo, **_: Any) -> None:
         """A step's version is written, and about to be committed."""
         assert ctx.connection is not None
         if is_sqlite(ctx.connection) and ctx.connection.exec_driver_sql("PRAGMA foreign_key_check").first():
             raise RuntimeError("the migration would leave rows that refer to nothing: it is rolled back")
+        if tell := context.config.attributes.get("done"):
+            tell(ctx.connection, step.up_revision_id)
         self._left.pop(0)
 
 

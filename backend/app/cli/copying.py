@@ -47,8 +47,8 @@ def run(source: str, target: str | None, how: How, *, dry_run: bool, report: Pat
     """The exit code: 0 when all was copied and proven, and for a dry run when all would fit."""
     set_up("command")
     read, written = (
-        _url(source, "--from"),
-        _url(target or settings.migration_database_url, "--to, or else DATABASE_URL,"),
+        database_url(source, "--from"),
+        database_url(target or settings.migration_database_url, "--to, or else DATABASE_URL,"),
     )
     progress = Progress()
     if dry_run:
@@ -91,7 +91,12 @@ def _say(done: Report, progress: Progress, report: Path | None) -> None:
         report.write_text(done.model_dump_json(indent=2) + "\n")
 
 
-def _url(given: str, what: str) -> str:
+def database_url(given: str, what: str) -> str:
+    """`given`, which the option `what` named.
+
+    Raises:
+        UsageError: it is none of SQLite or PostgreSQL.
+    """
     try:
         parsed = make_url(given)
     except ArgumentError:

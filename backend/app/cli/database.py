@@ -58,6 +58,16 @@ def copy(
 
 
 @db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+@click.option("--from", "source", required=True, metavar="URL", help="What is rehearsed for; it is only read.")
+@click.option("--to", "target", metavar="URL", help="An empty database to do it in, in place of one made for it.")
+def rehearse(source: str, target: str | None) -> int:
+    """Migrate a masked copy of a database up, down and up again; tell times, locks, and what going down loses."""
+    from app.cli import rehearsing
+
+    return rehearsing.run(source, target)
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
 def current() -> None:
     """Print the database's revision and the newest one."""
     from app.cli import schema

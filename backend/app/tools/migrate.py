@@ -7,6 +7,9 @@ from pathlib import Path
 import alembic.command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 from app.core.config import settings
 
@@ -15,21 +18,29 @@ BACKEND = Path(__file__).resolve().parents[2]
 _thread = ThreadPoolExecutor(1, "migrate")
 
 
-def config(url: str | None = None) -> Config:
+Done = Callable[[Connection, str], None]
+"""Told the connection and the revision of each step, when it is about to be committed."""
+
+
+def config(url: str | None = None, done: Done | None = None) -> Config:
     """Alembic's configuration, for the database at `url` (default: MIGRATION_DATABASE_URL)."""
     made = Config(str(BACKEND / "alembic.ini"))
-    made.attributes["url"] = url or settings.migration_database_url
+    made.attributes.update(url=url or settings.migration_database_url, done=done)
     return made
 
 
-def upgrade(url: str | None = None, revision: str = "head") -> None:
-    """Bring the database to `revision`. Safe to call from several processes at once."""
-    _apart(lambda: alembic.command.upgrade(config(url), revision))
+def upgrade(url: str | None = None, revision: str = "head", done: Done | None = None) -> None:
+    """Bring the database to `revision`. Safe to call from several processes at once.
+
+    Raises:
+        CommandError: a step failed, and is undone.
+    """
+    _apart(lambda: alembic.command.upgrade(config(url, done), revision))
 
 
-def downgrade(url: str | None = None, revision: str = "-1") -> None:
+def downgrade(url: str | None = None, revision: str = "-1", done: Done | None = None) -> None:
     """Take the database back to `revision`."""
-    _apart(lambda: alembic.command.downgrade(config(url), revision))
+    _apart(lambda: alembic.command.downgrade(config(url, done), revision))
 
 
 def check(url: str | None = None) -> None:
@@ -52,4 +63,9 @@ def known() -> set[str]:
 
 def _apart(work: Callable[[], None]) -> None:
     """Run `work` in a thread, since Alembic's environment starts an event loop and the caller may stand in one."""
-    _thread.submit(work).result()
+    try:
+        _thread.submit(work).result()
+    except DBAPIError as error:
+        if error.statement is None or error.connection_invalidated:  # the database cannot be used
+            raise
+        raise CommandError(f"a migration failed, and is undone: {error.orig}") from error

@@ -11,6 +11,7 @@ from app.core.clock import utc_now
 from app.core.process import CannotRun
 from app.tools import migrate
 from app.tools.copying import ends
+from app.tools.copying.ahead import ahead, in_thread
 from app.tools.copying.ends import Source, Target
 from app.tools.copying.lines import SEEDED, Lines, tables
 from app.tools.copying.masks import Masks
@@ -74,7 +75,7 @@ async def copy(url: str, to: str, tell: Tell, how: How | None = None) -> Report:
             await _may_be_filled(target)
         migrate.upgrade(to)
         async with ends.target(to) as target:
-            copying = _Copying(source, target, tell, how, left_out)
+            copying = Copying(source, target, tell, how, left_out)
             # The one that is there in every database goes last: by then it is known that the others are the source's.
             order = sorted(tables(), key=lambda one: one.table.name == SEEDED)
             for step in [[table] for table in order] if how.resume else [order]:
@@ -135,14 +136,19 @@ class _Reading:
             return
         number = await self._source.number(table)
         async for read in self._source.lines(table):
-            lines = masks.put(read) if self._mask else read
-            proof.add(lines)
+            lines = await in_thread(_counted, read, proof, masks if self._mask else None)
             self._tell(name, proof.rows, number)
             yield lines
         self._tell(name, proof.rows, proof.rows)
 
 
-class _Copying:
+def _counted(lines: list[bytes], proof: Proof, masks: Masks | None) -> list[bytes]:
+    said = masks.put(lines) if masks else lines
+    proof.add(said)
+    return said
+
+
+class Copying:
     """A copy under way."""
 
     def __init__(self, source: Source, target: Target, tell: Tell, how: How, left_out: int) -> None:
@@ -167,7 +173,7 @@ class _Copying:
             apart = await self._target.take_apart(empty)
             for table in empty:
                 await self._target.empty(table)
-                await self._target.fill(table, self._reading.lines(table))
+                await self._target.fill(table, ahead(self._reading.lines(table)))
             await self._target.put_together(apart, empty)
         loaded = time.perf_counter()
         for table in step:

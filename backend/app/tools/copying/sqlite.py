@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from app.core.process import CannotRun
+from app.tools.copying.ahead import in_thread
 from app.tools.copying.lines import Lines
 
 AT_ONCE = 2_000  # lines
@@ -24,7 +25,9 @@ def opened(file: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
     if not file.is_file():
         raise CannotRun(f"there is no SQLite database {file}")
     url = f"file:{quote(str(file.resolve()))}?mode={mode}"
-    with closing(sqlite3.connect(url, uri=True, timeout=BUSY, isolation_level=None)) as connection:
+    with closing(
+        sqlite3.connect(url, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    ) as connection:
         connection.text_factory = bytes
         connection.create_function("exactly", 1, _exactly, deterministic=True)
         try:
@@ -58,14 +61,18 @@ class SqliteRows:
     async def lines(self, table: Lines) -> AsyncIterator[list[bytes]]:
         """Its rows, some at a time."""
         cursor = self._ask(f"SELECT {table.of_sqlite} FROM {table.on}{self._those(table)}")
-        while some := cursor.fetchmany(AT_ONCE):
-            yield [line for (line,) in some]
+        while some := await in_thread(_lines, cursor):
+            yield some
 
     def _those(self, table: Lines) -> str:  # noqa: ARG002 - for a source, which leaves some out
         return ""
 
     def _ask(self, statement: str, *values: Any) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
+
+
+def _lines(cursor: sqlite3.Cursor) -> list[bytes]:
+    return [line for (line,) in cursor.fetchmany(AT_ONCE)]
 
 
 def _exactly(value: float | None) -> str | None:
