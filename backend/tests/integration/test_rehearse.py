@@ -15,6 +15,7 @@ from tests.copying import all_rows, insert, row_of
 from tests.databases import empty_database, own_database
 from tests.schema import run
 from tests.services import BACKEND, Services, execute
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.any_server
 NEXT = '''"""{about}"""
@@ -101,7 +102,7 @@ async def test_each_step_is_told_and_the_source_is_as_it_was(ahead: Path, source
         assert steps[1].endswith("users AccessExclusiveLock")
     assert last == "rows are others after up and down in: users"
     assert await all_rows(source) == before
-    assert scratches(services) == []
+    await eventually(lambda: scratches(services) == [])  # others may have one at this moment
 
 
 async def test_what_loses_nothing_is_said_to_lose_nothing(ahead: Path, source: str) -> None:
@@ -127,7 +128,7 @@ async def test_a_migration_that_fails_is_told_and_leaves_nothing(ahead: Path, so
     add(ahead, "9001", migrate.head(), FAILS)
     done = rehearse(ahead, source)
     assert (done.returncode, "nowhere" in done.stderr) == (1, True), done.stderr
-    assert scratches(services) == []
+    await eventually(lambda: scratches(services) == [])  # others may have one at this moment
 
 
 async def test_there_is_nothing_to_rehearse_at_the_newest_revision_or_at_an_unknown_one(
