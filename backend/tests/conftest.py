@@ -19,6 +19,7 @@ from tests.fixtures import (
     inbox,
     login,
     new_client,
+    same_cost,
     server,
     services,
     smtp,
@@ -28,8 +29,8 @@ from tests.leaks import Leak, search
 from tests.services import Running, Services
 
 __all__ = [
-    "account", "app", "clean", "client", "clock", "db", "inbox", "login", "new_client", "server", "services", "smtp",
-    "worker",
+    "account", "app", "clean", "client", "clock", "db", "inbox", "login", "new_client", "same_cost", "server",
+    "services", "smtp", "worker",
 ]  # fmt: skip
 
 RUNNING = pytest.StashKey[Running]()

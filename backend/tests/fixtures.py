@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.stack import Server, Worker
 
 NewClient = Callable[..., AsyncClient]
+SameCost = Callable[[Callable[[], Awaitable[Any]], Callable[[], Awaitable[Any]]], Awaitable[tuple[Any, Any]]]
 
 
 @pytest.fixture(scope="session")
@@ -156,6 +158,31 @@ def clock() -> Iterator[Clock]:
 
     yield Clock()
     real.shift(timedelta(0))
+
+
+@pytest.fixture
+def same_cost() -> "SameCost":
+    """Fail on N+1: `await same_cost(read, more)` reads, has `more` rows made, and reads as many statements again.
+
+    What `read` answers comes back, of the first time and the second.
+    """
+    from tests.counting import statements
+
+    async def check(read: Callable[[], Awaitable[Any]], more: Callable[[], Awaitable[Any]]) -> tuple[Any, Any]:
+        await read()  # what a process asks only once
+        with statements() as few:
+            short = await read()
+        await more()
+        for _ in range(3):  # what is asked once a second may come in between, a loop's statements come each time
+            with statements() as many:
+                long = await read()
+            if len(many) <= len(few):
+                break
+        added = "\n".join(one for one, number in (Counter(many) - Counter(few)).items() for _ in range(number))
+        assert len(many) <= len(few), f"{len(many)} in place of {len(few)} statements; more statements:\n{added}"
+        return short, long
+
+    return check
 
 
 @pytest.fixture

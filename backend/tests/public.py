@@ -1,5 +1,7 @@
 """The one list of what may be asked without a token. Everything else answers a stranger with 401."""
 
+from typing import Any
+
 V1 = "/api/v1"
 STREAMS = frozenset({f"GET {V1}/config/stream"})
 """Of these, what does not end by itself."""
@@ -51,3 +53,15 @@ PUBLIC = frozenset(
         "GET /redoc/redoc.standalone.js",
     }
 )
+
+
+def lists(document: dict[str, Any]) -> list[str]:
+    """The paths of the OpenAPI document whose GET answers a page of items."""
+    schemas = document["components"]["schemas"]
+
+    def is_list(operation: dict[str, Any]) -> bool:
+        answer = operation["responses"].get("200", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        named = schemas.get(str(answer.get("$ref", "")).rpartition("/")[2], answer)
+        return {"items", "next_cursor"} <= named.get("properties", {}).keys()
+
+    return [path for path, operations in document["paths"].items() if is_list(operations.get("get", {"responses": {}}))]

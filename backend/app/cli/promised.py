@@ -42,7 +42,9 @@ def print_all(
         left, window = limit, Window("", min(limit, MOST))
         while left:
             async with new_session(read_only=True) as db:
-                page = await tasks.find(db, window, owner=owner, status=wanted, task_type=task_type, queue=queue)
+                page = await tasks.find(
+                    db, window, owner=owner, status=wanted, task_type=task_type, queue=queue, arguments=as_json
+                )
             for task in page.items:
                 click.echo(json.dumps(_as_dict(task)) if as_json else _as_line(task))
             left -= len(page.items)

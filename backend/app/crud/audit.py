@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import first_id
 from app.crud import purging
-from app.crud.pages import page
+from app.crud.pages import only, page
 from app.models.audit import AuditEvent, AuditOrigin
 from app.models.user import User
 from app.schemas.pages import Page, Window
@@ -51,14 +51,17 @@ async def find(
 
 
 async def about(db: AsyncSession, user_id: UUID, window: Window) -> Page[AuditEvent]:
-    """What happened to an account."""
-    statement = select(AuditEvent).where(AuditEvent.target_id == str(user_id), AuditEvent.target_type == "user")
+    """What happened to an account, and when; not who did it."""
+    what = only(AuditEvent.created_at, AuditEvent.action)
+    theirs = (AuditEvent.target_id == str(user_id), AuditEvent.target_type == "user")
+    statement = select(AuditEvent).where(*theirs).options(what)
     return await page(db, statement, AuditEvent.id, window)
 
 
 async def origins(db: AsyncSession, events: Collection[UUID], *, owner: UUID | None = None) -> dict[UUID, AuditOrigin]:
     """Where events came from, as far as it stands still; with `owner`, that account's own alone."""
-    statement = select(AuditOrigin).where(col(AuditOrigin.event_id).in_(events))
+    where = only(AuditOrigin.ip, AuditOrigin.user_agent)
+    statement = select(AuditOrigin).where(col(AuditOrigin.event_id).in_(events)).options(where)
     if owner is not None:
         statement = statement.where(AuditOrigin.user_id == owner)
     return {one.event_id: one for one in (await db.exec(statement)).all()}

@@ -10,10 +10,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.db import reading
 from app.core.sql import one_of
 from app.crud import purging
-from app.crud.pages import page
+from app.crud.pages import only, page
 from app.models.user import User
 from app.models.user_session import UserSession
 from app.schemas.pages import Page, Window
+
+_WITHOUT_TOKENS = only(
+    UserSession.created_at, UserSession.last_used_at, UserSession.expires_at, UserSession.ip, UserSession.user_agent
+)
 
 
 async def add(db: AsyncSession, session: UserSession, *, now: datetime) -> int:
@@ -72,8 +76,9 @@ async def rotate(
 
 
 async def living(db: AsyncSession, user_id: UUID, window: Window, *, now: datetime) -> Page[UserSession]:
-    """A user's sessions that have not ended."""
-    return await page(db, select(UserSession).where(*living_of(user_id, now)), UserSession.id, window)
+    """A user's sessions that have not ended, without what their tokens are made of."""
+    statement = select(UserSession).where(*living_of(user_id, now)).options(_WITHOUT_TOKENS)
+    return await page(db, statement, UserSession.id, window)
 
 
 async def lives(db: AsyncSession, user_id: UUID, session_id: UUID, *, now: datetime) -> bool:

@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.permissions import Role
 from app.core.sql import json_holds
-from app.crud.pages import page
+from app.crud.pages import page, without
 from app.models.user import HAS_ROLES, User
 from app.schemas.pages import Page, Window
 from app.schemas.users import canonical_email
@@ -43,8 +43,8 @@ async def lock_active_admins(db: AsyncSession) -> list[UUID]:
 async def find(
     db: AsyncSession, window: Window, *, text: str | None, is_active: bool | None, role: Role | None
 ) -> Page[User]:
-    """Accounts, the newest first, that fit all that is given. Every account has the role `user`."""
-    statement = select(User)
+    """Accounts, the newest first, that fit all that is given, without their passwords. Each has the role `user`."""
+    statement = select(User).options(without(User.hashed_password))
     if text is not None:
         statement = statement.where(_named(text))
     if is_active is not None:

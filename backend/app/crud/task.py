@@ -14,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import db_now, insert_new
 from app.crud import purging
-from app.crud.pages import page
+from app.crud.pages import page, without
 from app.models.background_task import ALIVE, ALIVE_WITH_KEY, UNSUCCESSFUL, BackgroundTask, TaskStatus, TaskType
 from app.schemas.pages import Page, Window
 
@@ -66,9 +66,12 @@ async def find(
     status: TaskStatus | None = None,
     task_type: str | None = None,
     queue: str | None = None,
+    arguments: bool,
 ) -> Page[BackgroundTask]:
     """Tasks, the newest first: those of that owner, status, type and queue where these are given."""
     statement = select(BackgroundTask)
+    if not arguments:
+        statement = statement.options(without(BackgroundTask.task_data))
     if owner is not None:
         statement = statement.where(BackgroundTask.user_id == owner)
     if status is not None:

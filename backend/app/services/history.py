@@ -30,7 +30,8 @@ async def own(db: AsyncSession, user_id: UUID, window: Window) -> Page[SecurityE
     origins = await rows.origins(db, [event.id for event in found.items], owner=user_id)
 
     def show(event: AuditEvent) -> SecurityEvent:
-        return SecurityEvent.model_validate({**event.model_dump(), **_where(origins.get(event.id))})
+        what = {"id": event.id, "created_at": event.created_at, "action": event.action}
+        return SecurityEvent.model_validate({**what, **_where(origins.get(event.id))})
 
     return found.of(show)
 

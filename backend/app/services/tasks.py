@@ -88,9 +88,12 @@ async def find(
     status: TaskStatus | None = None,
     task_type: str | None = None,
     queue: str | None = None,
+    arguments: bool = False,
 ) -> Page[BackgroundTask]:
-    """Tasks, those of that owner, status, type and queue where these are given."""
-    return await rows.find(db, window, owner=owner, status=status, task_type=task_type, queue=queue)
+    """Tasks, those of that owner, status, type and queue where these are given; with their `arguments` where asked."""
+    return await rows.find(
+        db, window, owner=owner, status=status, task_type=task_type, queue=queue, arguments=arguments
+    )
 
 
 async def cancel(db: AsyncSession, task_id: UUID, *, owner: UUID | None) -> BackgroundTask:

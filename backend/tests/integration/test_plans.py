@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.clock import utc_now
 from app.core.db import new_session
+from app.core.declared import DECLARED
 from app.core.sql import new_id
 from app.crud import (
     change,
@@ -24,12 +25,14 @@ from app.crud import (
     task_waiting,
 )
 from app.crud import user as users
+from app.main import app
 from app.models import User
 from app.models.user_session import UserSession
 from app.schemas.pages import Window
 from app.services import maintenance
 from tests.flows import V1
 from tests.plans import asked, read_from_end_to_end, scanned_directly
+from tests.public import lists
 from tests.staff import id_of, with_roles
 
 WHOLE_ADDRESS = "grace@example.com"
@@ -49,6 +52,8 @@ LISTS = [
     "/admin/audit?actor_id={id}",
     "/admin/audit?action=session_opened",
     "/admin/audit?since=2026-01-01T00:00:00Z",
+    "/admin/config",
+    "/admin/config/{key}/history",
 ]
 QUEUES = ("default", "mail")
 TASK, ATTEMPT = new_id(), 1
@@ -94,14 +99,19 @@ SWEEPS: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
 @pytest.mark.parametrize("path", LISTS)
 async def test_a_list_finds_its_rows_by_an_index(client: AsyncClient, path: str) -> None:
     admin = await with_roles(client, "admin")
-    url = URL(f"{V1}{path.replace('{id}', str(await id_of(admin)))}")
-    later = Window.at(str(url.path), 1, None).cursor(new_id())
+    url = URL(f"{V1}{path.format(id=await id_of(admin), key=next(iter(DECLARED)))}")
+    route = f"{V1}{path.partition('?')[0]}"
+    later = Window.at(route, 1, None).cursor(new_id())
     with asked() as statements:
         for sent in ({}, {"cursor": later}):
             answer = await client.get(url.copy_merge_params({"limit": "1", **sent}), headers=admin.bearer)
             assert answer.status_code == 200, answer.text
     assert statements
     assert await read_from_end_to_end(statements) == {}
+
+
+def test_every_list_of_the_contract_is_asked_for() -> None:
+    assert {f"{V1}{path.partition('?')[0]}" for path in LISTS} == set(lists(app.openapi()))
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
