@@ -1,11 +1,19 @@
 """The first tables: accounts, sessions, promised work, the feed of changes
 
 Each index has its question:
-- users.email: one account an address, and sign-in.
-- user_sessions (user_id, last_used_at): a user's sessions, the oldest first; expires_at: the sweep of ended ones.
-- background_tasks: due rows by queue and priority; leases that ran out; a user's tasks; the sweep of finished ones.
-- mail_tokens: one link a user and purpose; the sweep of old ones.
-- changes: rows since a snapshot; the sweep of old ones.
+- uq_users_email: one account an address, and sign-in.
+- uq_user_sessions_session_token: no two sessions with one refresh token.
+- ix_user_sessions_user_id_last_used_at: a user's sessions, the oldest first; erasure with the account.
+- ix_user_sessions_expires_at: the sweep of those that ended.
+- ix_background_tasks_due: what the relay takes, the due rows of a queue by priority.
+- ix_background_tasks_lease: leases that ran out.
+- ix_background_tasks_owner: a user's tasks, the newest first; erasure with the account.
+- ix_background_tasks_completed: the sweep of those that are over.
+- uq_mail_tokens_user_id_purpose: one link a user and purpose; erasure with the account.
+- ix_mail_tokens_expires_at: the sweep of old ones.
+- ix_changes_xid: rows of transactions that were open at the last look.
+- ix_changes_created_at: the sweep of old ones.
+- ix_heartbeats_role: whether a worker lives.
 """
 
 from uuid import UUID

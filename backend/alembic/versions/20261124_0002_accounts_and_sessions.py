@@ -1,12 +1,16 @@
 """What accounts and sessions need to hold against attackers: audit, devices, budgets, idempotency, exports
 
 Each index has its question:
-- users_staff: who is an admin, asked under a lock at each change of one; it has the few accounts with a role alone.
-- audit_events (actor_id, id), (action, id), (target_id, id): the audit by person, by kind, by what it was done to.
-- audit_origins: erasure with the account; the sweep by age.
-- known_devices, mail_budgets, idempotency_keys.created_at, exports.expires_at: their sweeps.
-- idempotency_keys (caller, route, key): one answer a key.
-- mail_tokens.user_id: erasure with the account; the unique index leaves claims out, which stand beside each other.
+- ix_users_staff: who is an admin, asked under a lock at each change of one; it has the few accounts with a role alone.
+- ix_audit_events_actor_id_id, ix_audit_events_action_id, ix_audit_events_target_id_id: the audit by person, by kind, by
+  what it was done to, the newest first.
+- ix_audit_origins_user_id: erasure with the account; ix_audit_origins_created_at: the sweep by age.
+- uq_audit_seals_event_id: one seal an event, and the seal of one.
+- ix_known_devices_seen_at, ix_mail_budgets_updated_at, ix_idempotency_keys_created_at, ix_exports_expires_at: their
+  sweeps.
+- uq_idempotency_keys_caller_route_key: one answer a key; ix_idempotency_keys_user_id: erasure with the account.
+- uq_exports_user_id: one export an account; erasure with it.
+- ix_mail_tokens_user_id: erasure with the account; the unique index leaves claims out, which stand beside each other.
 """
 
 import sqlalchemy as sa

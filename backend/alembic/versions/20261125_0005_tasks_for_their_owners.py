@@ -1,4 +1,10 @@
-"""Tasks: one a key while it lives, a revision for who watches, asking to stop; paused queues and schedules"""
+"""Tasks: one a key while it lives, a revision for who watches, asking to stop; paused queues and schedules
+
+Each index has its question:
+- ix_background_tasks_run_at: whether anything is due at all, and since when, asked each second.
+- ix_background_tasks_unsuccessful: what an operator looks for among the many that went well, the newest first.
+- uq_background_tasks_dedupe_key: one task that is alive for each key.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,7 @@
-"""An index over the accounts whose address nobody has proven: the sweep read every account to find them"""
+"""An index over the accounts whose address nobody has proven: the sweep read every account to find them
+
+- ix_users_unproven: those made before a moment, for that sweep.
+"""
 
 import sqlalchemy as sa
 from alembic import op

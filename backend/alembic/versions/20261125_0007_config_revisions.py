@@ -1,4 +1,7 @@
-"""Dynamic settings and flags, with every revision"""
+"""Dynamic settings and flags, with every revision
+
+- uq_config_revisions_key_revision: of two changes of a key at once one is refused; a key's last change.
+"""
 
 import sqlalchemy as sa
 from alembic import op

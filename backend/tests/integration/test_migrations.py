@@ -72,6 +72,22 @@ async def test_a_revision_goes_up_and_down_and_up_again(url: str, revision: str)
     assert await look(url, shape) == there
 
 
+async def test_every_index_is_argued_in_the_revision_that_adds_it(url: str) -> None:
+    def indexes(inspector: sa.Inspector) -> set[str]:
+        tables = inspector.get_table_names()
+        found = [one for table in tables for one in inspector.get_indexes(table)]
+        found += [one for table in tables for one in inspector.get_unique_constraints(table)]
+        return {str(one["name"]) for one in found}
+
+    scripts, before = ScriptDirectory.from_config(migrate.config()), set[str]()
+    for revision in REVISIONS:
+        migrate.upgrade(url, revision)
+        after = await look(url, indexes)
+        said = scripts.get_revision(revision).doc + scripts.get_revision(revision).longdoc
+        assert {name for name in after - before if name not in said} == set(), revision
+        before = after
+
+
 async def test_the_models_are_what_the_migrations_make(url: str) -> None:
     migrate.upgrade(url)
     migrate.check(url)
