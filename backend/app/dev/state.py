@@ -79,7 +79,7 @@ class State:
             path = self.folder / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-        database = [f"neoforge.db{part}" for part in ("", "-wal", "-shm", "-journal")]
+        database = [f"neoforge.db{part}" for part in ("", "-wal", "-shm", "-journal", "-migrating")]
         for name in (*database, "stack.json", "secret_key"):
             (self.folder / name).unlink(missing_ok=True)
 

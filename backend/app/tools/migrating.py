@@ -97,8 +97,10 @@ def alone(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def _alone_postgresql(connection: Connection) -> Iterator[None]:
-    if connection.dialect.server_version_info >= (14,):  # type: ignore[operator]  # known once connected
+    with suppress(sa.exc.DBAPIError):  # older than 14, or on a system that cannot: it notices at the statement's end
         connection.execute(sa.text(f"SET client_connection_check_interval = {_milliseconds(GONE)}"))
+        connection.commit()
+    connection.rollback()
     # Asked for again and again: who waits within a statement has a snapshot, which CREATE INDEX CONCURRENTLY waits for.
     took = sa.text("SELECT pg_try_advisory_lock(:lock)")
 

@@ -2,9 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -131,12 +129,11 @@ def columns(asked: list[str]) -> list[tuple[str, str]]:
 
 
 async def test_a_loop_of_statements_is_found(admin: Account, owner: UUID, same_cost: SameCost) -> None:
-    sessions: Callable[[], Any] = lambda: admin.client.get(f"{V1}/users/me/sessions", headers=admin.bearer)  # noqa: E731
     asks = 1
 
     async def read() -> int:
         for _ in range(asks):
-            await sessions()
+            await admin.client.get(f"{V1}/users/me/sessions", headers=admin.bearer)
         return asks
 
     async def more() -> None:

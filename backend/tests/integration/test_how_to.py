@@ -35,7 +35,7 @@ def needs_postgresql(page: Path) -> bool:
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[pytest.mark.stack("server")] if needs_postgresql(page) else [], id=page.stem)
+        pytest.param(page, marks=[pytest.mark.stack(name="server")] if needs_postgresql(page) else [], id=page.stem)
         for page in PAGES
     ],
 )
