@@ -26,6 +26,7 @@ lint: .venv/.test ## Check style, layers and dependencies
 	$(BIN)/ruff format --check backend/
 	cd backend && ../$(BIN)/lint-imports
 	cd backend && ../$(BIN)/deptry app
+	$(BIN)/neoforge db lint --squawk
 
 types: .venv/.test ## Check the types
 	$(BIN)/mypy --config-file backend/pyproject.toml backend/app/

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationContext, MigrationInfo
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
@@ -17,12 +18,18 @@ from app.core.sql import UTCDateTime
 from app.tools.migrating import in_turn, migration_engine
 
 
-def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
+def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:
     """Write our types into a new revision by their short names."""
     if kind == "type" and isinstance(item, UTCDateTime):
+        autogen.imports.add("from app.core.sql import UTCDateTime")
         return "UTCDateTime()"
     if kind == "type" and isinstance(item, AutoString):
         return f"sa.String(length={item.length})" if item.length else "sa.String()"
+    if kind == "type" and isinstance(item, JSONB):
+        autogen.imports.add("from sqlalchemy.dialects import postgresql")
+        return "postgresql.JSONB()"
+    if kind == "type" and not type(item).__module__.startswith("sqlalchemy."):
+        autogen.imports.add(f"import {type(item).__module__}")
     return False
 
 
@@ -57,7 +64,7 @@ def migrate(connection: Connection) -> None:
         context.configure(
             connection=connection,
             target_metadata=SQLModel.metadata,
-            render_as_batch=is_sqlite(connection),
+            render_as_batch=True,  # a new revision runs on both engines, whichever it was compared with
             render_item=render_item,
             transactional_ddl=True,
             transaction_per_migration=True,

@@ -78,10 +78,10 @@ class Tree:
             self.add(revision, up.format(batch=batch), down)
 
     def upgrade(self, url: str, revision: str = "head") -> None:
-        migrate._apart(lambda: alembic.command.upgrade(config(self.folder, url), revision))
+        migrate.apart(lambda: alembic.command.upgrade(config(self.folder, url), revision))
 
     def downgrade(self, url: str, revision: str) -> None:
-        migrate._apart(lambda: alembic.command.downgrade(config(self.folder, url), revision))
+        migrate.apart(lambda: alembic.command.downgrade(config(self.folder, url), revision))
 
     def start(
         self, log: Path, url: str, command: str = "upgrade", revision: str = "head", **env: str

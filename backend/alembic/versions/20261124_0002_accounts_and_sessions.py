@@ -9,6 +9,9 @@ Each index has its question:
 - ix_known_devices_seen_at, ix_mail_budgets_updated_at, ix_idempotency_keys_created_at, ix_exports_expires_at: sweeps.
 - uq_idempotency_keys_caller_route_key: one answer a key; ix_idempotency_keys_user_id: erasure with the account.
 - uq_exports_user_id: one an account. ix_mail_tokens_user_id: erasure, since the unique index leaves claims out.
+
+Lint: index-without-concurrently - released when no installation had rows; it stays as it ran
+Lint: require-concurrent-index-deletion - released when no installation had rows; it stays as it ran
 """
 
 import sqlalchemy as sa
@@ -155,7 +158,7 @@ def _audit() -> None:
         sa.Column("created_at", UTCDateTime(), nullable=False),
         sa.UniqueConstraint("event_id"),
     )
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_context().dialect.name == "sqlite":
         _triggers_sqlite()
     else:
         _triggers_postgresql()
@@ -204,7 +207,7 @@ def downgrade() -> None:
         op.drop_table(table)
     for table in ("audit_seals", "audit_unsealed", "audit_origins", "audit_events"):
         op.drop_table(table)
-    if op.get_bind().dialect.name == "postgresql":
+    if op.get_context().dialect.name == "postgresql":
         op.execute("DROP FUNCTION audit_refuse()")
         op.execute("DROP FUNCTION audit_to_seal()")
     op.execute("DELETE FROM mail_tokens WHERE purpose <> 'verify'")  # what the code before knows nothing of

@@ -1,6 +1,9 @@
 """Links that bring an old address back stand beside each other: a second change must not make the first one final
 
 The index holds one link a user and purpose; those of `undo` now go by address, and the code keeps one an address.
+
+Lint: index-without-concurrently - released when no installation had rows; it stays as it ran
+Lint: require-concurrent-index-deletion - released when no installation had rows; it stays as it ran
 """
 
 import sqlalchemy as sa

@@ -4,6 +4,8 @@ Each index has its question:
 - ix_background_tasks_run_at: whether anything is due at all, and since when, asked each second.
 - ix_background_tasks_unsuccessful: what an operator looks for among the many that went well, the newest first.
 - uq_background_tasks_dedupe_key: one task that is alive for each key.
+
+Lint: index-without-concurrently - released when no installation had rows; it stays as it ran
 """
 
 import sqlalchemy as sa

@@ -1,6 +1,8 @@
 """An index over the accounts whose address nobody has proven: the sweep read every account to find them
 
 - ix_users_unproven: those made before a moment, for that sweep.
+
+Lint: index-without-concurrently - released when no installation had rows; it stays as it ran
 """
 
 import sqlalchemy as sa

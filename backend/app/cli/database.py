@@ -74,3 +74,26 @@ def current() -> None:
 
     found, newest = schema.revisions()
     click.echo(f"{found or 'empty'} (newest: {newest})")
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+@click.option("-m", "--message", "words", required=True, metavar="WORDS", help="What it does: its name and first line.")
+@click.option("--empty", is_flag=True, help="Write one to fill by hand where the models say nothing new.")
+@click.option("--destructive", is_flag=True, help="Write one that drops or narrows something.")
+@click.option("--configured", is_flag=True, help="Compare with DATABASE_URL, not with a new SQLite database.")
+def revision(words: str, empty: bool, destructive: bool, configured: bool) -> None:
+    """Write the migration that the models ask for, into alembic/versions. Run `db upgrade` after you have read it."""
+    from app.cli import revision
+
+    revision.write(words, empty=empty, destructive=destructive, configured=configured)
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+@click.argument("revisions", nargs=-1, metavar="[REVISION]...")
+@click.option("--since", metavar="REVISION", help="Only those after this one.")
+@click.option("--squawk", is_flag=True, help="Fail where squawk is not installed.")
+def lint(revisions: tuple[str, ...], since: str | None, squawk: bool) -> int:
+    """Say what migrations (default: all) would lock, rewrite or lose on a PostgreSQL that is in use."""
+    from app.cli import linting
+
+    return linting.run(revisions, since, with_squawk=squawk)

@@ -1,4 +1,7 @@
-"""Tables. Importing this package registers every one with `SQLModel.metadata`."""
+"""Tables. Importing this package registers every one with `SQLModel.metadata`, those of a file of your own too."""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from app.models.audit import Action, AuditEvent, AuditOrigin, AuditSeal, AuditUnsealed
 from app.models.background_task import BackgroundTask, TaskStatus, TaskType
@@ -43,3 +46,6 @@ __all__ = [
     "User",
     "UserSession",
 ]
+
+for _found in iter_modules(__path__):
+    import_module(f"{__name__}.{_found.name}")

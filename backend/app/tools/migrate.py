@@ -35,17 +35,17 @@ def upgrade(url: str | None = None, revision: str = "head", done: Done | None = 
     Raises:
         CommandError: a step failed, and is undone.
     """
-    _apart(lambda: alembic.command.upgrade(config(url, done), revision))
+    apart(lambda: alembic.command.upgrade(config(url, done), revision))
 
 
 def downgrade(url: str | None = None, revision: str = "-1", done: Done | None = None) -> None:
     """Take the database back to `revision`."""
-    _apart(lambda: alembic.command.downgrade(config(url, done), revision))
+    apart(lambda: alembic.command.downgrade(config(url, done), revision))
 
 
 def check(url: str | None = None) -> None:
     """Raise `alembic.util.CommandError` when the models and the migrated database differ."""
-    _apart(lambda: alembic.command.check(config(url)))
+    apart(lambda: alembic.command.check(config(url)))
 
 
 def head() -> str:
@@ -61,7 +61,7 @@ def known() -> set[str]:
     return {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
 
 
-def _apart(work: Callable[[], None]) -> None:
+def apart(work: Callable[[], None]) -> None:
     """Run `work` in a thread, since Alembic's environment starts an event loop and the caller may stand in one."""
     try:
         _thread.submit(work).result()
