@@ -97,3 +97,50 @@ def lint(revisions: tuple[str, ...], since: str | None, squawk: bool) -> int:
     from app.cli import linting
 
     return linting.run(revisions, since, with_squawk=squawk)
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+@click.option("--postgresql", metavar="URL", help="A server to look on, in place of DATABASE_URL's.")
+def check(postgresql: str | None) -> int:
+    """Say where models and migrations differ: on SQLite, and on PostgreSQL in a database that is made and dropped."""
+    from app.cli import checking
+
+    return checking.run(postgresql)
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--host", help="The database's host, which has to be said when it is not this machine.")
+def reset(yes: bool, host: str | None) -> None:
+    """Empty the database and migrate it again. Development only; `neoforge reset` empties the embedded stack."""
+    from app.cli import resetting
+
+    resetting.run(yes=yes, host=host)
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(file: Path) -> None:
+    """Write the database into the new FILE: by pg_dump, or by SQLite's online backup. Both while it is in use."""
+    from app.cli import backups
+
+    backups.backup(file)
+
+
+@db.command(epilog=reads(*MIGRATIONS, *DATABASE, *OF_ALL))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Put it in the place of all that the database has.")
+@click.option("--no-privileges", is_flag=True, help="Leave out grants (PostgreSQL), as where their roles are missing.")
+def restore(file: Path, replace: bool, no_privileges: bool) -> None:
+    """Put the backup in FILE into the empty database, compare every row, and commit only what is equal."""
+    from app.cli import backups
+
+    backups.restore(file, replace=replace, privileges=not no_privileges)
+
+
+@db.command(epilog=reads(*DATABASE, *OF_ALL))
+def shell() -> None:
+    """Open psql or sqlite3 on the database. The password is in its environment, not among its arguments."""
+    from app.cli import shell
+
+    shell.run()

@@ -21,7 +21,7 @@ def destructive(upgrade: ops.OpContainer) -> Iterator[str]:
         elif isinstance(op, ops.DropColumnOp):
             yield f"the column {op.table_name}.{op.column_name} and its values are dropped"
         elif isinstance(op, ops.AlterColumnOp) and op.modify_type and narrows(op.existing_type, op.modify_type):
-            yield f"{op.table_name}.{op.column_name} goes from {_told(op.existing_type)} to {_told(op.modify_type)}"
+            yield f"{op.table_name}.{op.column_name} goes from {told(op.existing_type)} to {told(op.modify_type)}"
 
 
 def narrows(old: Any, new: Any) -> bool:
@@ -36,7 +36,8 @@ def narrows(old: Any, new: Any) -> bool:
     return True
 
 
-def _told(kind: Any) -> str:
+def told(kind: Any) -> str:
+    """A type in the words of PostgreSQL."""
     return str(_plain(kind).compile(dialect=_POSTGRESQL))
 
 
