@@ -22,12 +22,13 @@ from tests.libraries import import_libraries
 
 import_libraries()
 for line in sys.stdin:
-    files, arguments, environment = json.loads(line)
+    folder, files, arguments, environment = json.loads(line)
     child = os.fork()
     if child == 0:
         signal.alarm({WITHIN})
         for number, file in enumerate(files):
             os.dup2(os.open(file, os.O_RDWR), number)
+        os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
         if "COVERAGE_PROCESS_CONFIG" in environment:  # as when a process starts
@@ -41,8 +42,11 @@ for line in sys.stdin:
 _one_at_a_time = Lock()
 
 
-def neoforge(*arguments: str, stdin: str = "", **env: str) -> CompletedProcess[str]:
-    """Run a command with this process's environment and `env` over it, one at a time, and wait for its end."""
+def neoforge(*arguments: str, stdin: str = "", cwd: Path = BACKEND, **env: str) -> CompletedProcess[str]:
+    """Run a command with this process's environment and `env` over it, one at a time, and wait for its end.
+
+    `cwd` is the folder whose `app` it is.
+    """
     with _one_at_a_time, tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("input", "output", "errors")]
         for file, text in zip(files, (stdin, "", ""), strict=True):
@@ -50,7 +54,9 @@ def neoforge(*arguments: str, stdin: str = "", **env: str) -> CompletedProcess[s
         forks = _forks()
         assert forks.stdin is not None
         assert forks.stdout is not None
-        forks.stdin.write(json.dumps([[str(file) for file in files], arguments, {**os.environ, **env}]) + "\n")
+        forks.stdin.write(
+            json.dumps([str(cwd), [str(file) for file in files], arguments, {**os.environ, **env}]) + "\n"
+        )
         forks.stdin.flush()
         code = int(forks.stdout.readline())
         _, output, errors = (file.read_text() for file in files)

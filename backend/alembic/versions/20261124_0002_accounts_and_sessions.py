@@ -158,7 +158,7 @@ def _audit() -> None:
         sa.Column("created_at", UTCDateTime(), nullable=False),
         sa.UniqueConstraint("event_id"),
     )
-    if op.get_context().dialect.name == "sqlite":
+    if op.get_bind().dialect.name == "sqlite":
         _triggers_sqlite()
     else:
         _triggers_postgresql()
@@ -207,7 +207,7 @@ def downgrade() -> None:
         op.drop_table(table)
     for table in ("audit_seals", "audit_unsealed", "audit_origins", "audit_events"):
         op.drop_table(table)
-    if op.get_context().dialect.name == "postgresql":
+    if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION audit_refuse()")
         op.execute("DROP FUNCTION audit_to_seal()")
     op.execute("DELETE FROM mail_tokens WHERE purpose <> 'verify'")  # what the code before knows nothing of

@@ -125,5 +125,8 @@ def record(upgrade: Callable[[], None]) -> Recorded:
         try:
             upgrade()
         except AttributeError as error:
-            raise CannotRun(f"a migration cannot be written as SQL ({error}): use op.get_context().dialect") from error
+            raise CannotRun(
+                f"a migration reads from the database, which has no SQL ({error}): "
+                "let it read only where `not op.get_context().as_sql`"
+            ) from error
     return recorded

@@ -91,7 +91,14 @@ def _settle(
         )
     if found:
         told["rollback"] = f"\n\nRollback: {UNFILLED}\n"
+    _leave_indexes_to_their_tables(up)
     enums.complete(up, down)
+
+
+def _leave_indexes_to_their_tables(up: ops.UpgradeOps) -> None:
+    """A table that is dropped takes its indexes with it."""
+    gone = {op.table_name for op in up.ops if isinstance(op, ops.DropTableOp)}
+    up.ops[:] = [op for op in up.ops if not (isinstance(op, ops.ModifyTableOps) and op.table_name in gone)]
 
 
 def _format(file: Path) -> bool:

@@ -101,10 +101,9 @@ class Archive:
             try:
                 yield running.stdout
                 running.stdout.read()
-            finally:
-                running.stdout.close()
-                if running.poll() is None:
-                    running.terminate()
+            except BaseException:
+                running.kill()
+                raise
             if running.wait(WITHIN) != 0:
                 errors.seek(0)
                 raise CannotRun(f"{self.file} cannot be read: {errors.read().decode(errors='replace').strip()}")
