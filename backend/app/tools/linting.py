@@ -2,20 +2,14 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
-from sqlmodel import SQLModel
 
-import app.models  # noqa: F401 - registers the tables, whose metadata names constraints
-from app.core.process import CannotRun
 from app.tools import lint_rules, migrate, squawk
-from app.tools.narrowing import narrows
+from app.tools.recording import record
 from app.tools.revising import UNFILLED
 
 _ACCEPTED = re.compile(r"^ *Lint: *(\S+)(?: +- +(\S.*))?$", re.MULTILINE)
@@ -31,21 +25,6 @@ class Finding:
     @property
     def words(self) -> str:
         return f"{self.file}: {self.rule}: {self.text}"
-
-
-@dataclass
-class Recorded:
-    """What a migration does on PostgreSQL: its statements, in order, and the types that it changes for wider ones."""
-
-    statements: list[str] = field(default_factory=list)
-    widened: set[tuple[str, str]] = field(default_factory=set)
-
-    def write(self, text: str) -> None:
-        if statement := text.strip().removesuffix(";").strip():
-            self.statements.append(statement)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
 
 
 def revision_of(file: Path) -> str:
@@ -72,7 +51,7 @@ def lint(revisions: Iterable[str]) -> list[Finding]:
 
 
 def _lint(script: Script) -> Iterator[Finding]:
-    recorded = record(script.module.upgrade)
+    recorded = record([script.module.upgrade])
     said = inspect.cleandoc(script.module.__doc__ or "")
     found = [*lint_rules.broken(recorded.statements, recorded.widened), *squawk.broken(recorded.statements)]
     if _rollback(said):
@@ -93,40 +72,3 @@ def _rollback(said: str) -> bool:
     """Whether the paragraph `Rollback:` was written."""
     found = _ROLLBACK.search(said)
     return found is not None and " ".join(found[1].split()) != UNFILLED
-
-
-def record(upgrade: Callable[[], None]) -> Recorded:
-    """Run a migration in offline mode, which touches no database.
-
-    Raises:
-        CannotRun: it needs a database, to read from.
-    """
-    recorded = Recorded()
-    context = MigrationContext.configure(
-        dialect_name="postgresql",
-        opts={
-            "as_sql": True,
-            "literal_binds": True,
-            "output_buffer": recorded,
-            "target_metadata": SQLModel.metadata,
-            "transactional_ddl": True,
-        },
-    )
-    alter = context.impl.alter_column
-
-    def watched(table: str, column: str, *given: Any, **more: Any) -> None:
-        old, new = more.get("existing_type"), more.get("type_")
-        if old is not None and new is not None and not narrows(old, new):
-            recorded.widened.add((table, column))
-        alter(table, column, *given, **more)
-
-    context.impl.alter_column = watched  # type: ignore[method-assign, assignment] # only of this one run
-    with Operations.context(context):
-        try:
-            upgrade()
-        except AttributeError as error:
-            raise CannotRun(
-                f"a migration reads from the database, which has no SQL ({error}): "
-                "let it read only where `not op.get_context().as_sql`"
-            ) from error
-    return recorded

@@ -36,6 +36,13 @@ def narrows(old: Any, new: Any) -> bool:
     return True
 
 
+def akin(old: Any, new: Any) -> bool:
+    """Whether both are texts, or both are whole numbers, or such: PostgreSQL makes one of the other by itself."""
+    kinds = (sa.Enum, sa.String, sa.Integer, sa.Numeric, sa.DateTime, sa.Uuid, sa.Boolean, sa.LargeBinary)
+    of = [next((kind for kind in kinds if isinstance(_plain(one), kind)), type(_plain(one))) for one in (old, new)]
+    return of[0] is of[1] and of[0] is not sa.Enum
+
+
 def told(kind: Any) -> str:
     """A type in the words of PostgreSQL."""
     return str(_plain(kind).compile(dialect=_POSTGRESQL))

@@ -16,7 +16,8 @@ from alembic.script import ScriptDirectory
 
 from app.core.process import CannotRun
 from app.tools import enums, migrate
-from app.tools.narrowing import destructive
+from app.tools.narrowing import akin, destructive, told
+from app.tools.recording import record
 
 NAMED = "%%(year)d%%(month).2d%%(day).2d_%%(rev)s_%%(slug)s"
 UNFILLED = "(say what brings back what this takes away: a backup, another table; or that nothing does)"
@@ -83,6 +84,7 @@ def _settle(
             "the models and the migrations say the same: there is nothing to write (a table is a class with "
             "table=True in app/models; --empty writes one to fill by hand)"
         )
+    _write_types_as_before(up, down)
     found = list(destructive(up))
     if found and not may_destroy:
         raise CannotRun(
@@ -93,6 +95,29 @@ def _settle(
         told["rollback"] = f"\n\nRollback: {UNFILLED}\n"
     _leave_indexes_to_their_tables(up)
     enums.complete(up, down)
+    enums.complete(down, up)
+
+
+def _write_types_as_before(up: ops.UpgradeOps, down: ops.DowngradeOps) -> None:
+    """What was there keeps the types that the migrations gave it: SQLite tells CHAR(32) of a UUID."""
+    scripts = ScriptDirectory.from_config(migrate.config())
+    upgrades = [script.module.upgrade for script in scripts.walk_revisions()]
+    types = record(reversed(upgrades)).types
+    for table, column in (*enums.created(down), *enums.added(down)):
+        column.type = types.get((table, column.name), column.type)
+    for op in enums.altered(up):
+        op.existing_type = types.get((op.table_name, op.column_name), op.existing_type)
+        _cast(op, op.existing_type)
+    for op in enums.altered(down):
+        if op.modify_type is not None:
+            op.modify_type = types.get((op.table_name, op.column_name), op.modify_type)
+            _cast(op, op.existing_type)
+
+
+def _cast(op: ops.AlterColumnOp, old: Any) -> None:
+    """Say how PostgreSQL makes values of another kind of type; it does that by itself for few."""
+    if op.modify_type is not None and not akin(old, op.modify_type):
+        op.kw["postgresql_using"] = f"{enums.quoted(op.column_name)}::{told(op.modify_type)}"
 
 
 def _leave_indexes_to_their_tables(up: ops.UpgradeOps) -> None:

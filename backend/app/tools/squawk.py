@@ -20,6 +20,7 @@ NOT_ASKED = (
     "adding-required-field",
     "ban-drop-column",
     "ban-drop-table",
+    "ban-drop-type",
     "changing-column-type",
     "constraint-missing-not-valid",
     "disallowed-unique-constraint",

@@ -213,6 +213,20 @@ def test_a_backup_is_one_moment_of_a_database_that_is_being_written(source: str,
 
 
 @pytest.mark.stack("embedded")
+async def test_a_database_that_is_damaged_is_told_when_it_is_backed_up(source: str, tmp_path: Path) -> None:
+    """An index that has not what it says: whoever asks by it finds nothing."""
+    await run(source, "CREATE INDEX ix ON installation (secret_check)", "UPDATE installation SET secret_check = 'x'")
+    with closing(sqlite3.connect(str(make_url(source).database))) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, '(secret_check)', '(uid)') WHERE name = 'ix'")
+        connection.commit()
+    refused = neoforge("db", "backup", str(tmp_path / "file"), DATABASE_URL=source)
+    assert refused.returncode == 1
+    assert "is damaged" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.stack("embedded")
 async def test_a_restore_that_runs_out_of_room_loses_nothing(source: str, services: Services, tmp_path: Path) -> None:
     """The system refuses files that are larger than what the database has, and smaller than the backup."""
     other = own_database(services, "full")

@@ -1,5 +1,7 @@
 """`neoforge db revision` and `db check`: somebody adds a table of their own, by hand and by command alone."""
 
+import asyncio
+import os
 import re
 import secrets
 import sys
@@ -215,3 +217,36 @@ def test_a_check_leaves_nothing_on_the_server(shop: Checkout, services: Services
     assert done.stdout.splitlines()[-1] == "PostgreSQL: the models are what the migrations make"
     url = services.postgres_url
     assert execute(url, "SELECT count(*) FROM pg_database WHERE datname LIKE 'neoforge\\_check\\_%'")[0][0] == 0
+
+
+def test_an_index_that_could_not_be_made_is_made_by_the_next_run(tree: Tree) -> None:
+    """PostgreSQL leaves what is not valid behind, which is in the way of a second try."""
+    tree.migration(NUMBER, 'create_concurrently("uq_mark", "mail_budgets", ["updated_at"], unique=True)')
+    assert tree.neoforge("db", "upgrade", f"{NUMBER - 1:04}").returncode == 0
+    moment = "'2026-11-28 12:00:00.000000'"
+    two = (
+        f"INSERT INTO mail_budgets (address, promised, updated_at) VALUES ('a', '[]', {moment}), ('b', '[]', {moment});"
+    )
+    assert tree.neoforge("db", "shell", stdin=two).returncode == 0
+    assert tree.neoforge("db", "upgrade").returncode != 0
+    assert tree.neoforge("db", "shell", stdin="DELETE FROM mail_budgets WHERE address = 'b';").returncode == 0
+    done = tree.neoforge("db", "upgrade")
+    assert done.returncode == 0, done.stderr
+    again = tree.neoforge("db", "shell", stdin=two)
+    assert "UNIQUE" in again.stderr.upper()  # it holds
+
+
+@pytest.mark.stack("server")
+async def test_processes_that_wait_do_not_keep_an_index_from_being_made(tree: Tree) -> None:
+    tree.migration(NUMBER, 'create_concurrently("ix_mark", "users", ["locale"])')
+    command = (sys.executable, "-m", "app.cli", "db", "upgrade")
+    environment = {**os.environ, "DATABASE_URL": tree.url, "PYTHONPATH": str(tree.backend)}
+    started = [
+        await asyncio.create_subprocess_exec(
+            *command, env=environment, cwd=tree.backend, stderr=asyncio.subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    ended = [await asyncio.wait_for(process.communicate(), 120) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], ended
+    assert tree.neoforge("db", "current").stdout == f"{NUMBER:04} (newest: {NUMBER:04})\n"
