@@ -37,7 +37,7 @@ class Checkout:
         file = self.versions / f"20261128_{number:04}_by_hand.py"
         file.write_text(
             f'"""{said}"""\n\nimport sqlalchemy as sa\nfrom alembic import op\n\n'
-            "from app.tools.indexes import create_concurrently, drop_concurrently\n\n"
+            "from app.tools import online\n\n"
             f'revision = "{number:04}"\ndown_revision = "{number - 1:04}"\nbranch_labels = depends_on = None\n\n\n'
             f"def upgrade() -> None:\n{body}\n\n\ndef downgrade() -> None:\n    pass\n"
         )

@@ -68,7 +68,7 @@ def broken(statements: Sequence[str], widened: set[tuple[str, str]]) -> Iterator
 def _index(look: _Look) -> Iterator[Broken]:
     found = _CREATE_INDEX.match(look.sql)
     if found and found[1] not in look.new:
-        yield INDEX, f"writers of {found[1]} wait until the index is made: app.tools.indexes.create_concurrently"
+        yield INDEX, f"writers of {found[1]} wait until the index is made: app.tools.online.create_index"
 
 
 def _column(look: _Look) -> Iterator[Broken]:

@@ -29,8 +29,8 @@ CASES = {
         'op.execute("create unique index ix on public.users (locale)")', ("index-without-concurrently",)
     ),
     "index_of_a_new_table": Case(NEW + 'op.create_index("ix", "orders", ["n"])'),
-    "index_concurrently": Case('create_concurrently("ix", "users", ["locale"])'),
-    "index_dropped": Case('drop_concurrently("ix_users_staff", "users")'),
+    "index_concurrently": Case('online.create_index("ix", "users", ["locale"])'),
+    "index_dropped": Case('online.drop_index("ix_users_staff", "users")'),
     "index_accepted": Case('op.create_index("ix", "users", ["locale"])', said=ACCEPTED),
     "accepted_without_a_reason": Case(
         'op.create_index("ix", "users", ["locale"])',

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from app.tools import migrate
+from tests.checkouts import Checkout
 from tests.databases import empty_database
 from tests.services import Services, execute
-from tests.checkouts import Checkout
 
 ORDERS = """
 from datetime import datetime
@@ -219,9 +219,9 @@ def test_a_check_leaves_nothing_on_the_server(shop: Checkout, services: Services
     assert execute(url, "SELECT count(*) FROM pg_database WHERE datname LIKE 'neoforge\\_check\\_%'")[0][0] == 0
 
 
-def test_an_index_that_could_not_be_made_is_made_by_the_next_run(tree: Tree) -> None:
+def test_an_index_that_could_not_be_made_is_made_by_the_next_run(tree: Checkout) -> None:
     """PostgreSQL leaves what is not valid behind, which is in the way of a second try."""
-    tree.migration(NUMBER, 'create_concurrently("uq_mark", "mail_budgets", ["updated_at"], unique=True)')
+    tree.migration(NUMBER, 'online.create_index("uq_mark", "mail_budgets", ["updated_at"], unique=True)')
     assert tree.neoforge("db", "upgrade", f"{NUMBER - 1:04}").returncode == 0
     moment = "'2026-11-28 12:00:00.000000'"
     two = (
@@ -237,8 +237,8 @@ def test_an_index_that_could_not_be_made_is_made_by_the_next_run(tree: Tree) -> 
 
 
 @pytest.mark.stack("server")
-async def test_processes_that_wait_do_not_keep_an_index_from_being_made(tree: Tree) -> None:
-    tree.migration(NUMBER, 'create_concurrently("ix_mark", "users", ["locale"])')
+async def test_processes_that_wait_do_not_keep_an_index_from_being_made(tree: Checkout) -> None:
+    tree.migration(NUMBER, 'online.create_index("ix_mark", "users", ["locale"])')
     command = (sys.executable, "-m", "app.cli", "db", "upgrade")
     environment = {**os.environ, "DATABASE_URL": tree.url, "PYTHONPATH": str(tree.backend)}
     started = [
