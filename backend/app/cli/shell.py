@@ -23,7 +23,7 @@ def run() -> NoReturn:
     file = sqlite_file(settings.database_url)
     if file is None:
         name, environment = postgresql.told(settings.database_url)
-        program = str(postgresql.program("psql"))
+        program = str(postgresql.program("psql", newest=True))
         os.execvpe(program, [program, f"--dbname={name}"], environment)  # noqa: S606 - it takes this process's place
     if not file.is_file():
         raise CannotRun(f"there is no SQLite database {file}: `neoforge db upgrade` makes it")

@@ -21,18 +21,21 @@ KNOWN = (
 """What of a URL's query libpq knows; the rest is our driver's."""
 
 
-def program(name: str, version: int = 0) -> Path:
-    """Where `pg_dump`, `pg_restore` or `psql` is, of this major version of PostgreSQL or the next newer one.
+def program(name: str, version: int = 0, *, newest: bool = False) -> Path:
+    """Where `pg_dump`, `pg_restore` or `psql` is, of this major version of PostgreSQL or a newer one.
+
+    Of several it is the oldest that will do, or the `newest`, which reads what any has written.
 
     Raises:
-        CannotRun: there is none, or only older ones, which cannot read a newer server.
+        CannotRun: there is none, or only older ones, which do not know a newer server.
     """
-    found = sorted((major, place) for place, path in enumerate(_places(name)) if (major := _major(path)) >= version)
-    if found:
-        return list(_places(name))[found[0][1] if version else min(place for _, place in found)]
-    there = sorted({_major(path) for path in _places(name)})
+    there = [(_major(path), path) for path in _places(name)]
+    fit = [one for one in there if one[0] >= version]
+    if fit:
+        return (max if newest else min)(fit, key=lambda one: one[0])[1]
     if there:
-        raise CannotRun(f"{name} is of PostgreSQL {there[-1]}, older than the server's {version}: install a newer one")
+        found = max(major for major, _ in there)
+        raise CannotRun(f"{name} is of PostgreSQL {found}, older than the server's {version}: install a newer one")
     raise CannotRun(f"{name} is not installed: install PostgreSQL's client programs (on Debian postgresql-client)")
 
 

@@ -38,7 +38,7 @@ class Table:
 class Archive:
     file: Path
     version: int
-    """The major version of the PostgreSQL that it is restored to; its pg_restore is taken, or a newer one."""
+    """The major version of the PostgreSQL that it is restored to. pg_restore is of that one or newer."""
 
     def check(self) -> None:
         """Read all of it.
@@ -92,7 +92,7 @@ class Archive:
     @contextmanager
     def _read(self, *options: str) -> Iterator[IO[bytes]]:
         """What pg_restore says; that it ended well is asked when all was read."""
-        command = [str(program("pg_restore", self.version)), *options, str(self.file)]
+        command = [str(program("pg_restore", self.version, newest=True)), *options, str(self.file)]
         with (
             tempfile.TemporaryFile() as errors,
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as running,  # noqa: S603 - a program of PostgreSQL's
