@@ -18,7 +18,7 @@ from alembic.util import CommandError
 from app.core import db as core_db
 from app.core.config import settings
 from app.tools import migrate
-from app.tools.migrating import migration_engine, patiently
+from app.tools.migrating import APPLICATION, migration_engine, patiently
 from tests.databases import own_database
 from tests.flows import Account
 from tests.locks import WAITING, open_transaction
@@ -28,6 +28,10 @@ from tests.services import Services, execute
 from tests.trees import INDEX, Tree
 from tests.waiting import eventually
 
+BETWEEN_STATEMENTS = f"""
+    SELECT query_start FROM pg_stat_activity
+    WHERE application_name = '{APPLICATION}' AND datname = current_database() AND state = 'idle'
+"""
 INVALID = "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid"
 Start = Callable[..., "Popen[bytes]"]
 on_server, on_sqlite = pytest.mark.stack(name="server"), pytest.mark.stack(name="embedded")
@@ -193,8 +197,27 @@ async def test_an_index_whose_building_was_killed_is_built(tree: Tree, url: str,
     assert await look(url, shape) == whole
 
 
+@on_server
+async def test_who_waits_for_its_turn_is_in_no_transaction(tree: Tree, url: str, log: Path, start: Start) -> None:
+    """The building of an index waits for every transaction, and would wait for this one in turn."""
+    tree.add_example()
+    tries = set()
+
+    def asks_again_and_again() -> bool:
+        tries.update(row["query_start"] for row in execute(url, BETWEEN_STATEMENTS))
+        return len(tries) >= 5
+
+    async with open_transaction(url, "UPDATE users SET locale = locale") as writing:
+        building = start(url, "upgrade", INDEX)
+        await eventually(lambda: execute(url, INVALID))
+        waiting = start(url, "upgrade", INDEX)
+        await eventually(asks_again_and_again)
+        await writing.rollback()
+        assert [await ended(building), await ended(waiting)] == [0, 0], tail(log)
+    assert not execute(url, INVALID)
+
+
 async def test_several_processes_may_build_an_index_at_once(tree: Tree, url: str, log: Path, start: Start) -> None:
-    """One waits for its turn in no transaction: the building of an index would wait for that one in turn."""
     tree.add_example()
     started = [start(url) for _ in range(3)]
     assert [await ended(process) for process in started] == [0, 0, 0], tail(log)
