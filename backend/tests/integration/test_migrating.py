@@ -25,7 +25,7 @@ from tests.locks import WAITING, open_transaction
 from tests.processes import tail
 from tests.schema import answer, look, run, shape
 from tests.services import Services, execute
-from tests.trees import INDEX, Tree
+from tests.trees import EXPAND, INDEX, Tree
 from tests.waiting import eventually
 
 BETWEEN_STATEMENTS = f"""
@@ -201,6 +201,7 @@ async def test_an_index_whose_building_was_killed_is_built(tree: Tree, url: str,
 async def test_who_waits_for_its_turn_is_in_no_transaction(tree: Tree, url: str, log: Path, start: Start) -> None:
     """The building of an index waits for every transaction, and would wait for this one in turn."""
     tree.add_example()
+    tree.upgrade(url, EXPAND)
     tries = set()
 
     def asks_again_and_again() -> bool:
