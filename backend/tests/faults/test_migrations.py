@@ -61,15 +61,21 @@ async def fill(url: str, users: int) -> None:
 # --- kill -9 ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_migration_may_be_killed_after_any_statement(services: Services, tree: Tree, tmp_path: Path) -> None:
+@pytest.mark.parametrize("revisions", ["released", "example"])
+async def test_a_migration_may_be_killed_after_any_statement(
+    services: Services, tree: Tree, tmp_path: Path, revisions: str
+) -> None:
     """Run again, it ends in the same schema, with every row filled."""
     url, log = own_database(services, "killed"), services.log(f"killed-{secrets.token_hex(4)}")
-    await fill(url, 50)
-    tree.add_example(batch=20)
-    tree.upgrade(url)
+    below, step, unfilled = "base", rounds(2, 29), "SELECT 0"
+    if revisions == "example":
+        below, step, unfilled = migrate.head(), rounds(1, 9), "SELECT count(*) FROM users WHERE time_zone IS NULL"
+        await fill(url, 50)
+        tree.add_example(batch=20)
+        tree.upgrade(url)
     whole = await look(url, shape)
-    tree.downgrade(url, migrate.head())
-    kills, statement, step = Counter[str](), 1, rounds(1, 9)
+    tree.downgrade(url, below)
+    kills, statement = 0, 1
     while True:
         told = tmp_path / str(statement)
         process = tree.start(log, url, STOP_AFTER=str(statement), STOPPED=str(told))
@@ -79,14 +85,14 @@ async def test_a_migration_may_be_killed_after_any_statement(services: Services,
             break
         process.kill()
         process.wait()
-        kills[await answer(url, "SELECT version_num FROM alembic_version")] += 1
+        kills += 1
         tree.upgrade(url)
         assert await look(url, shape) == whole, told.read_text()
-        assert await answer(url, "SELECT count(*) FROM users WHERE time_zone IS NULL") == 0
-        tree.downgrade(url, migrate.head())
+        assert await answer(url, unfilled) == 0
+        tree.downgrade(url, below)
         statement += step
-    print(f"killed after statement {step}, {1 + step}, …: {kills.total()} times, at {dict(kills)}")
-    assert kills.total() >= rounds(27, 3)
+    print(f"killed after statement 1, {1 + step}, …: {kills} times")
+    assert kills >= rounds(27, 3)
     assert await look(url, shape) == whole
 
 
