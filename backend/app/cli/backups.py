@@ -10,7 +10,7 @@ from app.core.process import CannotRun
 from app.core.secrets import private_folder
 from app.tools import migrate
 from app.tools.backups import files, postgresql, sqlite
-from app.tools.backups.digest import Digest
+from app.tools.digest import Digest
 
 
 def backup(file: Path) -> None:

@@ -96,7 +96,7 @@ async def _proofs(url: str, tables: Sequence[Lines]) -> dict[str, str]:
     found: dict[str, str] = {}
     async with ends.target(url) as rows:
         for table in tables:
-            proof = Proof(table)
+            proof = Proof(lines=table)
             async for lines in rows.lines(table):
                 proof.add(lines)
             found[table.table.name] = proof.checksum

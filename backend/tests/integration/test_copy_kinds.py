@@ -67,7 +67,7 @@ async def copied(url: str, to: str) -> None:
         await target.empty(lines)
         await target.fill(lines, source.lines(lines))
         await target.put_together(apart, [lines])
-        one, other = Proof(lines), Proof(lines)
+        one, other = Proof(lines=lines), Proof(lines=lines)
         async for some in source.lines(lines):
             one.add(some)
         async for some in target.lines(lines):

@@ -83,22 +83,23 @@ def assert_one_line_at_the_end(failed: CompletedProcess[str], words: str) -> Non
     assert words in failed.stderr.splitlines()[-1]
 
 
+IN_PRODUCTION = {
+    "PUBLIC_URL": "https://api.example.com",
+    "MAIL_FROM": "hello@example.com",
+    "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d",
+}
+
+
 @pytest.mark.parametrize("environment", ["test", "production"])
 def test_reset_is_for_development(environment: str, tmp_path: Path) -> None:
     (tmp_path / "neoforge.db").write_text("kept")
-    refused = neoforge("reset", "--yes", ENVIRONMENT=environment, DATA_DIR=str(tmp_path))
-    assert_one_line(refused, 1)
+    refused = neoforge("reset", "--yes", ENVIRONMENT=environment, DATA_DIR=str(tmp_path), **IN_PRODUCTION)
+    assert_one_line(refused, 1, "is for development", environment)
     assert (tmp_path / "neoforge.db").exists()
 
 
 def test_dev_refuses_production() -> None:
-    refused = neoforge(
-        "dev",
-        ENVIRONMENT="production",
-        PUBLIC_URL="https://api.example.com",
-        MAIL_FROM="hello@example.com",
-        DATABASE_URL="postgresql://u:p@127.0.0.1:1/d",
-    )
+    refused = neoforge("dev", ENVIRONMENT="production", **IN_PRODUCTION)
     assert_one_line(refused, 1, "production", "neoforge serve")
 
 

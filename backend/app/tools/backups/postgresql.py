@@ -15,8 +15,8 @@ from app.core import tls
 from app.core.db import CONNECT_TIMEOUT, driver_url
 from app.core.process import CannotRun
 from app.tools.backups.archive import Archive, Table
-from app.tools.backups.digest import Digest
 from app.tools.backups.files import new_file
+from app.tools.digest import Digest
 from app.tools.postgresql import program, told
 
 LOCKED = 10  # seconds to wait for who uses a table

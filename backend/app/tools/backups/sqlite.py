@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from app.core.process import CannotRun
-from app.tools.backups.digest import Digest
 from app.tools.backups.files import new_file
+from app.tools.digest import Digest
 
 BUSY = 15.0  # seconds that it waits for who writes
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"

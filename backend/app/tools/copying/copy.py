@@ -131,7 +131,7 @@ class _Reading:
 
     async def lines(self, table: Lines) -> AsyncIterator[Sequence[bytes]]:
         name, masks = table.table.name, Masks(table)
-        proof = self.proofs[name] = Proof(table)
+        proof = self.proofs[name] = Proof(lines=table)
         if self._mask and masks.is_left_out:
             return
         number = await self._source.number(table)
@@ -184,7 +184,7 @@ class Copying:
             raise Differs(self.report())
 
     async def _compare(self, table: Lines, *, was_there: bool) -> None:
-        read, found = self._reading.proofs[table.table.name], Proof(table)
+        read, found = self._reading.proofs[table.table.name], Proof(lines=table)
         async for lines in self._target.lines(table):
             found.add(lines)
         one = CopiedTable(

@@ -16,4 +16,10 @@ class Digest:
         """Count some rows, each as the bytes that say it."""
         for line in lines:
             self.rows += 1
-            self.total = (self.total + int.from_bytes(blake2b(line, digest_size=16).digest())) % _SPAN
+            self.total += int.from_bytes(blake2b(line, digest_size=16).digest())
+        self.total %= _SPAN
+
+    @property
+    def checksum(self) -> str:
+        """128 bits, hexadecimal."""
+        return f"{self.total:032x}"
