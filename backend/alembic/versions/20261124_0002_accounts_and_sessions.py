@@ -2,13 +2,11 @@
 
 Each index has its question:
 - ix_users_staff: who is an admin, asked under a lock at each change of one; it has the few accounts with a role alone.
-- ix_audit_events_actor_id_id, ix_audit_events_action_id, ix_audit_events_target_id_id: the audit by person, by kind, by
-  what it was done to, the newest first.
-- ix_audit_origins_user_id: erasure with the account; ix_audit_origins_created_at: the sweep by age.
-- uq_audit_seals_event_id: one seal an event.
-- ix_known_devices_seen_at, ix_mail_budgets_updated_at, ix_idempotency_keys_created_at, ix_exports_expires_at: sweeps.
-- uq_idempotency_keys_caller_route_key: one answer a key; ix_idempotency_keys_user_id: erasure with the account.
-- uq_exports_user_id: one an account. ix_mail_tokens_user_id: erasure, since the unique index leaves claims out.
+- ix_audit_events_actor_id_id, ix_audit_events_action_id, ix_audit_events_target_id_id: the audit, the newest first.
+- uq_audit_seals_event_id: one seal an event. uq_exports_user_id: one an account.
+- ix_audit_origins_user_id: erasure with the account. ix_audit_origins_created_at,
+  ix_known_devices_seen_at, ix_mail_budgets_updated_at, ix_idempotency_keys_created_at, ix_exports_expires_at: sweeps.
+- uq_idempotency_keys_caller_route_key: one answer a key; ix_idempotency_keys_user_id, ix_mail_tokens_user_id: erasure.
 
 Lint: index-without-concurrently - released when no installation had rows; it stays as it ran
 Lint: require-concurrent-index-deletion - released when no installation had rows; it stays as it ran
