@@ -3,16 +3,18 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 import uuid_utils
-from sqlalchemy import ARRAY, Boolean, DateTime, Dialect, Float, String, Uuid, bindparam, text
+from sqlalchemy import ARRAY, Boolean, Column, DateTime, Dialect, Float, String, Uuid, bindparam, inspect, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import SQLModel
@@ -166,19 +168,30 @@ def is_sqlite(db: AsyncSession | AsyncEngine) -> bool:
     return bind.dialect.name == "sqlite"
 
 
+@cache
+def columns_of(model: type[SQLModel]) -> dict[str, Column[Any]]:
+    """The columns of a model's table by the names of its attributes."""
+    return {one.key: one.columns[0] for one in inspect(model).column_attrs if isinstance(one.columns[0], Column)}
+
+
 async def insert_new(db: AsyncSession, row: SQLModel, *, conflict: str, where: str | None = None) -> bool:
     """Insert `row` unless another has the same value in the unique column `conflict`; say whether it was inserted.
 
-    `where` is the condition of the unique index in SQL, where it has one.
+    `where` is the condition of the unique index in SQL, where it has one. What was never set is left to its default.
     Two that insert the same value at once: one wins, and the other's transaction stays usable.
     """
+    columns, held = columns_of(type(row)), row.__dict__
     table = type(row).__table__  # type: ignore[attr-defined]  # SQLModel sets it on every table class
     make = sqlite_insert if is_sqlite(db) else postgresql_insert
-    values = {column.key: getattr(row, column.key) for column in table.columns}
+    values = {column.key: held[name] for name, column in columns.items() if name in held}
+    left = {name: column for name, column in columns.items() if name not in held}
     only = text(where) if where else None
     statement = make(table).values(values).on_conflict_do_nothing(index_elements=[conflict], index_where=only)
-    if (await db.exec(statement.returning(table.c[conflict]))).first() is None:
+    found = (await db.exec(statement.returning(table.c[conflict], *left.values()))).first()
+    if found is None:
         return False
     make_transient_to_detached(row)
+    for name, value in zip(left, found[1:], strict=True):
+        set_committed_value(row, name, value)
     db.add(row)
     return True

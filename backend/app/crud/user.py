@@ -7,6 +7,7 @@ from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core.sql import insert_new
+from app.models.base import fresh
 from app.models.user import UNPROVEN, User
 from app.models.user_session import UserSession
 from app.schemas.users import UserCreate, UserUpdate, canonical_email
@@ -28,10 +29,20 @@ async def get_by_email(db: AsyncSession, email: str, *, held: bool = False) -> U
     return (await db.exec(statement)).first()
 
 
+def new(obj_in: UserCreate, hashed_password: str, **values: Any) -> User:
+    """An account that is still to be stored: every field of `obj_in` that an account has, and these values."""
+    given = {name: getattr(obj_in, name) for name in type(obj_in).model_fields if name in User.model_fields}
+    return fresh(User, **{**given, "hashed_password": hashed_password, **values})
+
+
 async def create(db: AsyncSession, *, obj_in: UserCreate, hashed_password: str, **values: Any) -> User | None:
     """A new account, or None when the address has one. The password of `obj_in` is not looked at, only its hash."""
-    made = User(email=obj_in.email, full_name=obj_in.full_name, hashed_password=hashed_password, **values)
-    return made if await insert_new(db, made, conflict="email") else None
+    return await add(db, new(obj_in, hashed_password, **values))
+
+
+async def add(db: AsyncSession, user: User) -> User | None:
+    """Store a new account; None when its address has one."""
+    return user if await insert_new(db, user, conflict="email") else None
 
 
 async def update(db: AsyncSession, *, db_obj: User, obj_in: UserUpdate | dict[str, Any]) -> User:
