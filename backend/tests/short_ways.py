@@ -24,8 +24,8 @@ def comparable(answer: Response) -> tuple[int, list[tuple[str, str]], list[tuple
 
 
 @contextmanager
-def recorded_once(method: str, path: str) -> Iterator[None]:
-    """One request within the block is answered with 200, counted and logged under its route."""
+def recorded_once(method: str, path: str, status: int = 200) -> Iterator[None]:
+    """One request within the block is answered with this status, counted and logged under its route."""
     counter = REQUEST_COUNT.labels(method=method, endpoint=path)
     before = counter._value.get()
     with capture_logs() as logs:
@@ -33,6 +33,6 @@ def recorded_once(method: str, path: str) -> Iterator[None]:
     assert counter._value.get() == before + 1
     [line] = [line for line in logs if line["event"] == "request_finished"]
     assert {**line, "duration_ms": 0} == {
-        "event": "request_finished", "log_level": "info", "method": method, "route": path, "status": 200,
+        "event": "request_finished", "log_level": "info", "method": method, "route": path, "status": status,
         "duration_ms": 0,
     }  # fmt: skip

@@ -19,6 +19,7 @@ from app.api.endpoints import (
 )
 from app.api.strict import StrictRouter
 
+# What a route asks for stands at the route or its router, and not here: the short ways look for it there.
 api_router = StrictRouter()
 api_router.include_router(users.router)  # asked most: a request is held against the routes from the top
 api_router.include_router(auth.router)

@@ -1,4 +1,4 @@
-"""The short way of the hottest routes: `GET /users/me`, `POST /auth/refresh` and `POST /auth/login`.
+"""The short way of the hottest routes: `GET /users/me`, and `POST /auth/refresh`, `/auth/login` and `/auth/register`.
 
 FastAPI's routing, dependencies and validation cost three times all the rest there. Whatever is unusual about a request
 takes the usual way; that one answers the same, byte for byte.
@@ -11,20 +11,21 @@ import structlog
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api import limits, strict
+from app.api import limits, registering, strict
 from app.api.deps import transaction
+from app.api.registering import Answer
 from app.core.errors import ValidationFailed
 from app.schemas.auth import TokenPair, UserLogin
 from app.schemas.users import UserResponse
 from app.services import access, refresh, signing_in
 
 PATH = "/api/v1/users/me"
-REFRESH, LOGIN = "/api/v1/auth/refresh", "/api/v1/auth/login"
+REFRESH, LOGIN, REGISTER = "/api/v1/auth/refresh", "/api/v1/auth/login", registering.PATH
 _BEARER = re.compile(rb"Bearer ([A-Za-z0-9._-]+)")
 _PLAIN = re.compile(rb'\{"refresh_token": ?"(nfr_[A-Za-z0-9_-]{1,128})"\}')
 _PIECES = 4  # that a body of this size comes in, if not from a client that is up to something
 _UNUSUAL = frozenset({b"cookie", b"content-encoding", b"x-token-delivery"})
-_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_JSON = (b"content-type", b"application/json")
 
 
 class _Route:
@@ -34,7 +35,7 @@ class _Route:
         self.path_format = path
 
 
-_ME, _REFRESH, _LOGIN = _Route(PATH), _Route(REFRESH), _Route(LOGIN)
+_ME, _REFRESH, _LOGIN, _REGISTER = _Route(PATH), _Route(REFRESH), _Route(LOGIN), _Route(REGISTER)
 
 
 async def answered(scope: Scope, authorization: bytes, send: Send) -> bool:
@@ -53,7 +54,7 @@ async def answered(scope: Scope, authorization: bytes, send: Send) -> bool:
     structlog.contextvars.bind_contextvars(actor_id=str(known.principal.id))
     if known.profile is None:
         known.profile = UserResponse.model_validate(known.principal).model_dump_json().encode()
-    await _send(known.profile, send)
+    await _send(Answer(known.profile), send)
     return True
 
 
@@ -67,23 +68,24 @@ async def posted(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> No
         taken.append(await receive())
     whole = not taken[-1].get("more_body")
     body = b"".join([message.get("body", b"") for message in taken])
-    pair = await POSTED[scope["path"]](scope, body) if whole else None
-    if pair is None:
+    answer = await POSTED[scope["path"]](scope, body) if whole else None
+    if answer is None:
         await app(scope, _after(taken, receive), send)
         return
-    await _send(pair.model_dump_json().encode(), send)
+    await _send(answer, send)
 
 
-async def _refreshed(scope: Scope, body: bytes) -> TokenPair | None:
+async def _refreshed(scope: Scope, body: bytes) -> Answer | None:
     """The pair that follows a token, which is all that there is in the body, and the current one."""
     given = _PLAIN.fullmatch(body)
     pair = await refresh.at_once(given[1].decode()) if given else None
-    if pair is not None:
-        scope["route"] = _REFRESH
-    return pair
+    if pair is None:
+        return None
+    scope["route"] = _REFRESH
+    return _pair(pair)
 
 
-async def _signed_in(scope: Scope, body: bytes) -> TokenPair | None:
+async def _signed_in(scope: Scope, body: bytes) -> Answer | None:
     """The pair for an address and its password. What is not both is not looked at, and not counted.
 
     Raises: as `POST /auth/login`.
@@ -101,10 +103,18 @@ async def _signed_in(scope: Scope, body: bytes) -> TokenPair | None:
     if pair is None:
         async with transaction() as db:
             pair = await signing_in.let_in(db, tried)
-    return pair
+    return _pair(pair)
 
 
-POSTED = {REFRESH: _refreshed, LOGIN: _signed_in}
+def _pair(pair: TokenPair) -> Answer:
+    return Answer(pair.model_dump_json().encode())
+
+
+async def _registered(scope: Scope, body: bytes) -> Answer | None:
+    return await registering.answer(scope, body, _REGISTER)
+
+
+POSTED = {REFRESH: _refreshed, LOGIN: _signed_in, REGISTER: _registered}
 
 
 def _is_plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -122,7 +132,7 @@ def _after(taken: list[Message], receive: Receive) -> Receive:
     return again
 
 
-async def _send(body: bytes, send: Send) -> None:
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": 200, "headers": [length, *_HEADERS]})
-    await send({"type": "http.response.body", "body": body})
+async def _send(answer: Answer, send: Send) -> None:
+    headers = [(b"content-length", b"%d" % len(answer.body)), _JSON, *answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -18,7 +18,7 @@ from app.core.errors import (
 )
 from app.core.permissions import Role
 from app.core.security import hash_password
-from app.crud import change
+from app.crud import change, newcomer
 from app.crud import session as session_rows
 from app.crud import user as users
 from app.models.audit import Action
@@ -30,9 +30,11 @@ from app.services import (
     audit,
     erasure,
     idempotency,
+    mailing,
     passwords,
     recovery,
     sessions,
+    tasks,
     user_cache,
     verification,
 )
@@ -55,18 +57,38 @@ async def register(db: AsyncSession, new: UserCreate, language: str = DEFAULT_LA
     quietly = access.needs_verified_email()
     await passwords.check(new.password, (new.email, new.full_name))
     hashed = await hash_password(new.password)
-    user = await users.create(db, obj_in=new, hashed_password=hashed, locale=language)
-    if user:
-        idempotency.belongs_to(db, user.id)
+    user = users.new(new, hashed, locale=language)
     if quietly:
-        await verification.register_quietly(db, new, hashed, user)
+        made = await _stored(db, user)
+        await verification.register_quietly(db, new, hashed, user if made else None)
         return None
-    if user is None:
-        raise EmailTaken
-    await verification.promise(db, user)
-    await audit.record(db, Action.user_registered, actor=user.id, target=user.id)
+    if not await _stored_with_all(db, user):
+        if not await _stored(db, user):
+            raise EmailTaken
+        await verification.promise(db, user)
+        await audit.record(db, Action.user_registered, actor=user.id, target=user.id)
     log.info("user_registered", user_id=str(user.id))
     return user
+
+
+async def _stored(db: AsyncSession, user: User) -> bool:
+    made = await users.add(db, user)
+    if made:
+        idempotency.belongs_to(db, user.id)
+    return made is not None
+
+
+async def _stored_with_all(db: AsyncSession, user: User) -> bool:
+    """The usual case in one statement, where it may be: the account, its mail's promise, and what the audit says."""
+    place = audit.place_of(user.id)
+    event = audit.event_of(place, Action.user_registered, actor=user.id, target=user.id)
+    budget, link, task = mailing.first_promised(user.email), *verification.promised(user)
+    rows = [budget, link, task, event, *([place] if place else [])]
+    if not await newcomer.add(db, user, rows):
+        return False
+    idempotency.belongs_to(db, user.id)
+    tasks.wake_on_commit(db)
+    return True
 
 
 def _may_register(code: str | None) -> None:

@@ -10,6 +10,7 @@ from app.core.context import origin
 from app.core.sql import new_id
 from app.crud import audit as rows
 from app.models.audit import Action, AuditEvent, AuditOrigin
+from app.models.base import fresh
 from app.services.chain import origin_digest
 
 
@@ -40,7 +41,8 @@ def place_of(owner: UUID | None) -> AuditOrigin | None:
     came = origin.get()
     if came is None:
         return None
-    return AuditOrigin(
+    return fresh(
+        AuditOrigin,
         event_id=new_id(),
         user_id=owner,
         created_at=utc_now(),
@@ -61,7 +63,8 @@ def event_of(
 ) -> AuditEvent:
     """The event that comes from `place`, of which it keeps a digest."""
     came = origin.get()
-    return AuditEvent(
+    return fresh(
+        AuditEvent,
         id=place.event_id if place else new_id(),
         created_at=utc_now(),
         actor_id=actor,

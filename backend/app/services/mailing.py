@@ -15,6 +15,8 @@ from app.core.secrets import derive_key, key_id
 from app.core.sql import new_id
 from app.crud import mail_budget, mail_token
 from app.models.background_task import TaskType
+from app.models.base import fresh
+from app.models.mail_budget import MailBudget
 from app.models.mail_token import MailPurpose, MailToken
 from app.models.user import User
 from app.services import tasks, tokens
@@ -44,8 +46,7 @@ async def within_budget(db: AsyncSession, address: str) -> bool:
     It is taken whether the address has an account or not, over all routes together: whoever asks does the same work.
     Mails that only an owner can cause are not asked for here, so that no stranger can keep a warning from arriving.
     """
-    now = utc_now()
-    name = hmac.digest(derive_key("mail-budget"), address.encode(), hashlib.sha256).hex()
+    now, name = utc_now(), _in_budget(address)
     *stood, this = await mail_budget.add(db, name, now=now)
     recent = [moment for moment in stood if datetime.fromisoformat(moment) > now - BUDGET_SPAN]
     has_room = len(recent) < BUDGET
@@ -54,9 +55,20 @@ async def within_budget(db: AsyncSession, address: str) -> bool:
     return has_room
 
 
+def first_promised(address: str) -> MailBudget:
+    """That one mail of the budget was taken, of an address that was promised none before; still to be stored."""
+    now = utc_now()
+    return fresh(MailBudget, address=_in_budget(address), promised=[now.isoformat()], updated_at=now)
+
+
+def _in_budget(address: str) -> str:
+    return hmac.digest(derive_key("mail-budget"), address.encode(), hashlib.sha256).hex()
+
+
 def new_link(purpose: MailPurpose, user_id: UUID, email: str) -> MailToken:
     """A link that is still to be stored: it proves `email`, or brings it back."""
-    return MailToken(
+    return fresh(
+        MailToken,
         id=new_id(),
         user_id=user_id,
         purpose=purpose,

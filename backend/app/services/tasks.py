@@ -13,6 +13,7 @@ from app.core.errors import NotFound, TaskFinished, TaskNotRetryable
 from app.core.sql import db_now
 from app.crud import task as rows
 from app.models.background_task import LEISURELY, URGENT, USUAL, BackgroundTask, TaskStatus, TaskType
+from app.models.base import fresh
 from app.models.user import User
 from app.schemas.pages import Page, Window
 from app.services.payload import checked
@@ -33,9 +34,37 @@ async def enqueue(
 ) -> BackgroundTask:
     """Promise a task. It exists when the caller's transaction commits, and only then; then the relay is woken.
 
+    It takes and raises what `new` does. Where a task with its `dedupe_key` is alive, that is answered, none is added.
+    """
+    return await add(
+        db,
+        new(
+            task_type,
+            owner=owner,
+            dedupe_key=dedupe_key,
+            run_at=run_at,
+            priority=priority,
+            queue=queue,
+            **arguments,
+        ),
+    )
+
+
+def new(
+    task_type: TaskType,
+    *,
+    owner: User | None = None,
+    dedupe_key: str | None = None,
+    run_at: datetime | None = None,
+    priority: int = USUAL,
+    queue: str = "default",
+    **arguments: Any,
+) -> BackgroundTask:
+    """A task that is still to be stored, by `add`.
+
     `arguments` are the task function's, as JSON values; ids may be given as UUIDs. Of the tasks that are alive one at
-    most has a `dedupe_key` (1-200 characters): where there is one, it is answered and nothing is added. Not before
-    `run_at` (aware; now, by the database's clock), the priority 0 first and 9 last, a queue of TASK_QUEUES.
+    most has a `dedupe_key` (1-200 characters). Not before `run_at` (aware; now, by the database's clock), the priority
+    0 first and 9 last, a queue of TASK_QUEUES.
 
     Raises:
         PayloadRefused: the arguments cannot be stored.
@@ -47,7 +76,8 @@ async def enqueue(
         raise ValueError(f"a priority is {URGENT} to {LEISURELY}, not {priority}")
     if dedupe_key is not None and not 1 <= len(dedupe_key) <= 200:
         raise ValueError("a dedupe_key has 1 to 200 characters")
-    new = BackgroundTask(
+    return fresh(
+        BackgroundTask,
         task_type=task_type,
         task_data=checked(arguments),
         user_id=owner.id if owner else None,
@@ -56,9 +86,19 @@ async def enqueue(
         priority=priority,
         queue=queue,
     )
-    task = await (rows.add(db, new) if dedupe_key is None else _the_one_of_its_key(db, new, dedupe_key))
+
+
+async def add(db: AsyncSession, task: BackgroundTask) -> BackgroundTask:
+    """Store a task, and wake the relay once the caller's transaction commits."""
+    key = task.dedupe_key
+    stored = await (rows.add(db, task) if key is None else _the_one_of_its_key(db, task, key))
+    wake_on_commit(db)
+    return stored
+
+
+def wake_on_commit(db: AsyncSession) -> None:
+    """Have the relay look for what this transaction promised."""
     on_commit(db, "wake_relay", wake_relay)
-    return task
 
 
 async def _the_one_of_its_key(db: AsyncSession, new: BackgroundTask, dedupe_key: str) -> BackgroundTask:
@@ -119,7 +159,7 @@ async def retry(db: AsyncSession, task_id: UUID, *, owner: UUID | None) -> Backg
     await access(db, task_id, owner=owner)
     if not await rows.retry(db, task_id):
         raise TaskNotRetryable
-    on_commit(db, "wake_relay", wake_relay)
+    wake_on_commit(db)
     return await access(db, task_id, owner=owner)
 
 

@@ -9,7 +9,7 @@ from app.core.sql import new_id
 from app.crud import mail_token
 from app.crud import user as users
 from app.models.audit import Action
-from app.models.background_task import TaskType
+from app.models.background_task import BackgroundTask, TaskType
 from app.models.mail_token import MailPurpose, MailToken
 from app.models.user import User
 from app.schemas.users import UserCreate
@@ -21,11 +21,18 @@ log = structlog.get_logger()
 # --- promising a link -----------------------------------------------------------------------------------------------
 
 
+def promised(user: User) -> tuple[MailToken, BackgroundTask]:
+    """What promises a new account its verification mail, still to be stored: the link, and the mail."""
+    link = mailing.new_link(MailPurpose.verify, user.id, user.email)
+    return link, tasks.new(TaskType.verify_email, owner=user, user_id=user.id)
+
+
 async def promise(db: AsyncSession, user: User) -> None:
     """Promise a new account its verification mail."""
     if await mailing.within_budget(db, user.email):
-        await mailing.store(db, mailing.new_link(MailPurpose.verify, user.id, user.email))
-        await tasks.enqueue(db, TaskType.verify_email, owner=user, user_id=user.id)
+        link, task = promised(user)
+        await mailing.store(db, link)
+        await tasks.add(db, task)
 
 
 async def resend(db: AsyncSession, email: str) -> None:
