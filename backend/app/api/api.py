@@ -21,6 +21,7 @@ from app.api.strict import StrictRouter
 
 # What a route asks for stands at the route or its router, and not here: the short ways look for it there.
 api_router = StrictRouter()
+api_router.include_router(health.router)  # first: FastAPI makes the routes above one that is asked, and this starts us
 api_router.include_router(users.router)  # asked most: a request is held against the routes from the top
 api_router.include_router(auth.router)
 api_router.include_router(revocation.router)
@@ -33,6 +34,5 @@ api_router.include_router(admin_users.router)
 api_router.include_router(admin_tasks.router)
 api_router.include_router(admin_audit.router)
 api_router.include_router(admin_config.router)
-api_router.include_router(health.router)
 api_router.include_router(config.router)
 api_router.include_router(metrics.router)

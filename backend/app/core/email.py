@@ -1,23 +1,20 @@
 """Mail: one layout, the words of each language, SMTP. Names and addresses never become markup or headers."""
 
 import re
-import ssl
 import tomllib
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.utils import format_datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-import aiosmtplib
-
 from app.core.clock import utc_now
 from app.core.config import settings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # nor are these for an API process to load, which writes no mail
+    from email.message import EmailMessage
+
+    from aiosmtplib import SMTPResponseException
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "email"
@@ -41,7 +38,7 @@ class MailRefused(Exception):
 
     code = "mail_refused"
 
-    def __init__(self, answer: aiosmtplib.SMTPResponseException) -> None:
+    def __init__(self, answer: "SMTPResponseException") -> None:
         status = _ENHANCED_STATUS.match(answer.message)
         super().__init__(f"{answer.code} {status.group()}" if status else str(answer.code))
 
@@ -87,11 +84,15 @@ def preferred_language(accepted: str) -> str:
 
 def render(
     name: str, to: str, *, message_id: UUID, language: str = DEFAULT_LANGUAGE, link: str = "", **values: object
-) -> EmailMessage:
+) -> "EmailMessage":
     """The message `name` of the catalogue, with its text and HTML parts.
 
     `message_id` is the id of the `background_tasks` row: a mail that is sent twice can be told by it.
     """
+    from email.headerregistry import Address
+    from email.message import EmailMessage
+    from email.utils import format_datetime
+
     words = catalogue(language if language in languages() else DEFAULT_LANGUAGE)
     said = words[name]
     values = {"product": PRODUCT, "public_url": settings.public_url, **values}
@@ -127,23 +128,29 @@ def _encoding(text: str) -> str:
     return "7bit" if text.isascii() and max(map(len, text.splitlines()), default=0) < 990 else "quoted-printable"
 
 
-async def send(message: EmailMessage) -> None:
+async def send(message: "EmailMessage") -> None:
     """Hand the message to the mail server. Returning means that it was accepted.
 
     Raises:
         MailRefused: it was not, and never will be.
         MailUnavailable, OSError, aiosmtplib.SMTPException: it was not, or nobody knows.
     """
+    from aiosmtplib import SMTPDataError, SMTPRecipientsRefused
+
     try:
         await _send(message)
-    except (aiosmtplib.SMTPRecipientsRefused, aiosmtplib.SMTPDataError) as error:
-        answer = error.recipients[0] if isinstance(error, aiosmtplib.SMTPRecipientsRefused) else error
+    except (SMTPRecipientsRefused, SMTPDataError) as error:
+        answer = error.recipients[0] if isinstance(error, SMTPRecipientsRefused) else error
         if answer.code >= 500:
             raise MailRefused(answer) from None  # its words would stand in the log
         raise
 
 
-async def _send(message: EmailMessage) -> None:
+async def _send(message: "EmailMessage") -> None:
+    import ssl
+
+    import aiosmtplib
+
     url = urlsplit(settings.smtp_url or settings.embedded("smtp_url"))
     if not url.hostname:
         raise MailUnavailable("SMTP_URL is not set and no development mailbox runs")

@@ -8,12 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from joserfc import jwt
-from joserfc.errors import JoseError, SecurityWarning
-from joserfc.jwk import GuestProtocol, OKPKey
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -26,6 +23,9 @@ from app.core.errors import InvalidAccessToken, Overloaded
 from app.core.secrets import start_secrets
 from app.core.signing_keys import ALGORITHM, jwks
 from app.core.sql import new_id
+
+if TYPE_CHECKING:
+    from joserfc.jwk import GuestProtocol, OKPKey
 
 __all__ = [
     "AccessClaims",
@@ -170,6 +170,9 @@ verifies and that the token has not expired is looked at on each use."""
 
 
 def _verify_token(token: str) -> AccessClaims:
+    from joserfc import jwt  # the first token brings it in: nobody who only starts has to wait for it
+    from joserfc.errors import JoseError
+
     try:
         with _quietly():
             read = jwt.decode(token, _key_of, algorithms=[ALGORITHM])
@@ -184,12 +187,12 @@ def _verify_token(token: str) -> AccessClaims:
         raise InvalidAccessToken from error
 
 
-def _key_of(token: GuestProtocol) -> OKPKey:
+def _key_of(token: "GuestProtocol") -> "OKPKey":
     """Our own key by its `kid`; what a header says of other keys (jwk, jku, x5u) is never looked at."""
     return _key_named(str(token.headers().get("kid")))
 
 
-def _key_named(kid: str) -> OKPKey:
+def _key_named(kid: str) -> "OKPKey":
     try:
         return signing_keys.verifying(kid)
     except KeyError:
@@ -199,6 +202,8 @@ def _key_named(kid: str) -> OKPKey:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """RFC 9864 renames EdDSA to Ed25519 and joserfc warns of the old name, which is what RFC 9068 clients know."""
+    from joserfc.errors import SecurityWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SecurityWarning)
         yield
