@@ -14,10 +14,12 @@ class Digest:
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Count some rows, each as the bytes that say it."""
+        rows = total = 0
         for line in lines:
-            self.rows += 1
-            self.total += int.from_bytes(blake2b(line, digest_size=16).digest())
-        self.total %= _SPAN
+            rows += 1
+            total += int.from_bytes(blake2b(line, digest_size=16).digest())
+        self.rows += rows
+        self.total = (self.total + total) % _SPAN
 
     @property
     def checksum(self) -> str:

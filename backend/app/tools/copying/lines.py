@@ -18,6 +18,7 @@ NULL = r"\N"
 SEEDED = "installation"
 """The one table that a migrated database has a row in: the source's takes its place."""
 _ESCAPES = {8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r"}
+_TAB, MOST_ARGUMENTS = "\t", 100  # SQLite's functions take 127
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _MEANS = {letter: chr(number) for number, letter in _ESCAPES.items()}
 _HARD: tuple[type[Any], ...] = (sa.JSON, sa.Float, sa.Numeric)
@@ -55,8 +56,10 @@ class Lines:
 
     @cached_property
     def of_sqlite(self) -> str:
-        """The expression of a line."""
-        return " || char(9) || ".join(f"coalesce({_of_sqlite(one)}, '{NULL}')" for one in self.columns)
+        """The expression of a line. One call of a function puts it together: each `||` would copy all before it."""
+        fields = [f"coalesce({_of_sqlite(one)}, '{NULL}')" for one in self.columns]
+        parts = [fields[at : at + MOST_ARGUMENTS] for at in range(0, len(fields), MOST_ARGUMENTS)]
+        return " || char(9) || ".join(f"printf('{_TAB.join(['%s'] * len(part))}', {', '.join(part)})" for part in parts)
 
     @cached_property
     def of_postgresql(self) -> str:

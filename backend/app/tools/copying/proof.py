@@ -28,12 +28,22 @@ class Proof(Digest):
         said = list(lines)
         self.size += sum(map(len, said)) + len(said)
         hard = [_SAID[kind] for kind in self.lines.hard]
-        super().add((_with_hard(line, hard) for line in said) if hard else said)
+        if len(hard) == 1:
+            super().add(_with_one(line, hard[0]) for line in said)
+        else:
+            super().add((_with_hard(line, hard) for line in said) if hard else said)
+
+
+def _with_one(line: bytes, say: Callable[[bytes], bytes]) -> bytes:
+    first, tab, last = line.rpartition(b"\t")
+    said = say(last)
+    return line if said == last else first + tab + said
 
 
 def _with_hard(line: bytes, hard: list[Callable[[bytes], bytes]]) -> bytes:
     first, *last = line.rsplit(b"\t", len(hard))
-    return b"\t".join([first, *(say(one) for say, one in zip(hard, last, strict=True))])
+    said = [say(one) for say, one in zip(hard, last, strict=True)]
+    return line if said == last else b"\t".join([first, *said])
 
 
 @lru_cache(maxsize=65_536)
