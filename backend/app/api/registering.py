@@ -1,12 +1,9 @@
 """The short way of `POST /auth/register`: the endpoint itself, without what FastAPI does around it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from fastapi.datastructures import DefaultPlaceholder
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,16 +11,21 @@ from starlette.types import Scope
 
 from app.api import deps, idempotency, limits, strict
 from app.api.endpoints import auth
-from app.api.limits import Limit
+from app.api.known import Known
 from app.core import direct
 from app.core.errors import ValidationFailed
 from app.schemas.users import UserCreate
 
 PATH = "/api/v1/auth/register"
 RULE = "register"
-_KNOWN = frozenset({deps.no_store, deps.unit_of_work, deps.get_db, deps.get_language, idempotency.claim})
-_PARAMETERS = {"new": UserCreate, "db": deps.DB, "language": deps.Language, "response": Response}
-_SHORTENED = ("include", "exclude", "exclude_unset", "exclude_defaults", "exclude_none")
+KNOWN = Known(
+    auth.router,
+    "/auth/register",
+    "POST",
+    depends={deps.no_store, deps.unit_of_work, deps.get_db, deps.get_language, idempotency.claim},
+    limits=(RULE,),
+    takes={"new": UserCreate, "db": deps.DB, "language": deps.Language, "response": Response},
+)
 
 
 class Answer(NamedTuple):
@@ -70,31 +72,5 @@ class _Endpoint(NamedTuple):
 @lru_cache(maxsize=1)
 def _endpoint() -> _Endpoint | None:
     """None where the route asks for something that is not done here: what a product adds to it holds for everybody."""
-    for route in auth.router.routes:
-        if isinstance(route, APIRoute) and route.path == "/auth/register" and knows(route):
-            return _Endpoint(route.endpoint, TypeAdapter(route.response_model), route.status_code or 200)
-    return None
-
-
-def knows(route: APIRoute) -> bool:
-    """Whether all that the route depends on and takes is done by `answer`."""
-    every = list(_all_of(route.dependant))
-    asked = {one.call for one in every[1:]}
-    rules = [call.rule for call in asked if isinstance(call, Limit)]
-    shortened = [getattr(route, f"response_model_{how}") for how in _SHORTENED]
-    taken = [p for one in every for p in (*one.path_params, *one.query_params, *one.cookie_params)]
-    return (
-        {call for call in asked if not isinstance(call, Limit)} <= _KNOWN
-        and rules == [RULE]
-        and not taken
-        and not any(shortened)
-        and not route.dependant.header_params
-        and isinstance(route.response_class, DefaultPlaceholder)
-        and {name: kind for name, kind in route.endpoint.__annotations__.items() if name != "return"} == _PARAMETERS
-    )
-
-
-def _all_of(dependant: Dependant) -> Iterator[Dependant]:
-    yield dependant
-    for one in dependant.dependencies:
-        yield from _all_of(one)
+    route = KNOWN.route()
+    return _Endpoint(route.endpoint, TypeAdapter(route.response_model), route.status_code or 200) if route else None

@@ -5,17 +5,21 @@ takes the usual way; that one answers the same, byte for byte.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import structlog
+from fastapi import Request, Response
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api import limits, registering, strict
+from app.api import browser, deps, limits, registering, strict
 from app.api.deps import transaction
+from app.api.endpoints import auth, users
+from app.api.known import Known
 from app.api.registering import Answer
 from app.core.errors import ValidationFailed
-from app.schemas.auth import TokenPair, UserLogin
+from app.schemas.auth import AccessToken, TokenPair, UserLogin
 from app.schemas.users import UserResponse
 from app.services import access, refresh, signing_in
 
@@ -35,6 +39,42 @@ class _Route:
         self.path_format = path
 
 
+_IN: frozenset[Callable[..., Any]] = frozenset({deps.no_store, deps.unit_of_work, deps.get_db})
+KNOWN_ME = Known(
+    users.router,
+    "/users/me",
+    "GET",
+    depends=(deps.no_store, deps.get_principal, deps.bearer),
+    limits=(),
+    takes={"principal": deps.CurrentPrincipal},
+    answers=UserResponse,
+)
+KNOWN_REFRESH = Known(
+    auth.router,
+    "/auth/refresh",
+    "POST",
+    depends=_IN,
+    limits=("general",),
+    takes={
+        "request": Request,
+        "response": Response,
+        "db": deps.DB,
+        "cookie": browser.RefreshCookie,
+        "given": auth.GivenRefresh,
+    },
+    headers={browser.COOKIE},
+    answers=TokenPair | AccessToken,
+)
+KNOWN_LOGIN = Known(
+    auth.router,
+    "/auth/login",
+    "POST",
+    depends=_IN,
+    limits=("login",),
+    takes={"given": UserLogin, "db": deps.DB, "response": Response, "delivery": browser.Delivery},
+    headers={"X-Token-Delivery"},
+    answers=TokenPair | AccessToken,
+)
 _ME, _REFRESH, _LOGIN, _REGISTER = _Route(PATH), _Route(REFRESH), _Route(LOGIN), _Route(REGISTER)
 
 
@@ -47,7 +87,7 @@ async def answered(scope: Scope, authorization: bytes, send: Send) -> bool:
     if scope["method"] != "GET" or scope["path"] != PATH or scope["query_string"]:
         return False
     bearer = _BEARER.fullmatch(authorization)
-    if bearer is None:
+    if bearer is None or not KNOWN_ME.route():
         return False
     scope["route"] = _ME
     known = await access.known(bearer[1])
@@ -77,7 +117,7 @@ async def posted(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> No
 
 async def _refreshed(scope: Scope, body: bytes) -> Answer | None:
     """The pair that follows a token, which is all that there is in the body, and the current one."""
-    given = _PLAIN.fullmatch(body)
+    given = _PLAIN.fullmatch(body) if KNOWN_REFRESH.route() else None
     pair = await refresh.at_once(given[1].decode()) if given else None
     if pair is None:
         return None
@@ -90,7 +130,7 @@ async def _signed_in(scope: Scope, body: bytes) -> Answer | None:
 
     Raises: as `POST /auth/login`.
     """
-    if not signing_in.may_be_at_once():
+    if not KNOWN_LOGIN.route() or not signing_in.may_be_at_once():
         return None
     try:
         given = UserLogin.model_validate(strict.parse(body))

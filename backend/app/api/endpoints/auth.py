@@ -39,6 +39,7 @@ from app.schemas.auth import (
 from app.schemas.users import RegistrationPending, UserCreate, UserResponse
 from app.services import access, accounts, refresh, sessions, signing_in
 
+GivenRefresh = Annotated[RefreshRequest | None, Body()]
 router = StrictRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
@@ -61,6 +62,7 @@ async def register(new: UserCreate, db: DB, language: Language, response: Respon
     return made
 
 
+# Mostly answered by the short way, as is /refresh, with the same services: `app/api/shortcut.py`.
 @router.post("/login", dependencies=[limit("login")], responses=raises(InvalidCredentials, EmailNotVerified))
 async def login(given: UserLogin, db: DB, response: Response, delivery: Delivery = "body") -> TokenPair | AccessToken:
     """Sign in with email and password."""
@@ -90,7 +92,7 @@ async def refresh_tokens(
     response: Response,
     db: DB,
     cookie: RefreshCookie = None,
-    given: Annotated[RefreshRequest | None, Body()] = None,
+    given: GivenRefresh = None,
 ) -> TokenPair | AccessToken:
     """Spend a refresh token for a new pair, from the body or else from the cookie, and answer it the same way.
 

@@ -24,6 +24,7 @@ AUTH = raises(NotAuthenticated, InvalidAccessToken, SessionRevoked)
 router = StrictRouter(prefix="/users", tags=["users"], dependencies=[Depends(no_store)], responses=AUTH)
 
 
+# Mostly answered by the short way, which makes UserResponse of the principal too: `app/api/shortcut.py`.
 @router.get("/me", response_model=UserResponse)
 async def read_me(principal: CurrentPrincipal) -> Principal:
     """The account of the access token."""
