@@ -1,7 +1,7 @@
 """Reading on while what was read is written: a thread works for the reader, and a few pieces wait for the writer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 PIECES = 4  # that are read before they are asked for
 
 T = TypeVar("T")
+Put = Callable[[T], Awaitable[None]]
 _thread = ThreadPoolExecutor(1, "copy")
 
 
@@ -22,18 +23,27 @@ async def in_thread(work: Callable[..., T], *args: Any) -> T:
         raise
 
 
-async def ahead(read: AsyncIterator[T]) -> AsyncIterator[T]:
+def ahead(read: AsyncIterator[T]) -> AsyncIterator[T]:
     """The same pieces, read before they are asked for."""
+
+    async def put_all(put: Put[T]) -> None:
+        async for piece in read:
+            await put(piece)
+
+    return produced(put_all)
+
+
+async def produced(work: Callable[[Put[T]], Awaitable[None]]) -> AsyncIterator[T]:
+    """What `work` puts, while it goes on; it waits while `PIECES` have not been asked for."""
     pieces: asyncio.Queue[T | None] = asyncio.Queue(PIECES)
 
-    async def reading() -> None:
+    async def working() -> None:
         try:
-            async for piece in read:
-                await pieces.put(piece)
+            await work(pieces.put)
         finally:
             await pieces.put(None)
 
-    task = asyncio.create_task(reading())
+    task = asyncio.create_task(working())
     try:
         while (piece := await pieces.get()) is not None:
             yield piece

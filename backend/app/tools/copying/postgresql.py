@@ -1,8 +1,7 @@
 """A PostgreSQL database, read as lines."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import asyncpg
 from sqlalchemy.engine import make_url
@@ -10,11 +9,10 @@ from sqlalchemy.engine import make_url
 from app.core import tls
 from app.core.db import CONNECT_TIMEOUT
 from app.core.process import CannotRun
+from app.tools.copying.ahead import Put, produced
 from app.tools.copying.lines import NULL, Lines
 
 LOCK_TIMEOUT = "10s"  # for whoever else is there
-AHEAD = 4  # pieces that are read before they are asked for
-_END = None
 
 
 @asynccontextmanager
@@ -76,38 +74,25 @@ class PostgresqlRows:
         """How many rows a table has."""
         return int(await self._connection.fetchval(f"SELECT count(*) FROM {table.on}"))
 
-    async def lines(self, table: Lines) -> AsyncIterator[list[bytes]]:
+    def lines(self, table: Lines) -> AsyncIterator[list[bytes]]:
         """Its rows, some at a time."""
-        pieces: asyncio.Queue[list[bytes] | None] = asyncio.Queue(AHEAD)
-        left = b""
 
-        async def take(data: bytes) -> None:
-            nonlocal left
-            *lines, left = (left + data).split(b"\n")
-            await pieces.put(lines)
+        async def read(put: Put[list[bytes]]) -> None:
+            left = b""
 
-        async def read() -> None:
-            try:
-                await self._connection.copy_from_query(
-                    f"SELECT {table.of_postgresql} FROM {table.on}{self._those(table)}",
-                    output=take,
-                    format="text",
-                    null=NULL,
-                )
-            finally:
-                await pieces.put(_END)
+            async def take(data: bytes) -> None:
+                nonlocal left
+                *lines, left = (left + data).split(b"\n")
+                await put(lines)
 
-        reading = asyncio.create_task(read())
-        try:
-            while (piece := await pieces.get()) is not _END:
-                yield piece
-            await reading
-        finally:
-            reading.cancel()
-            while not pieces.empty():  # else it would wait to say that it has ended
-                pieces.get_nowait()
-            with suppress(asyncio.CancelledError):
-                await reading
+            await self._connection.copy_from_query(
+                f"SELECT {table.of_postgresql} FROM {table.on}{self._those(table)}",
+                output=take,
+                format="text",
+                null=NULL,
+            )
+
+        return produced(read)
 
     def _those(self, table: Lines) -> str:  # noqa: ARG002 - for a source, which leaves some out
         return ""
