@@ -36,9 +36,14 @@ class Unusable(Exception):
     """The service's answer is none that we can use."""
 
 
+def is_asked() -> bool:
+    """Whether a service is named."""
+    return bool(settings.breach_check_url)
+
+
 async def is_breached(password: str) -> bool:
     """Whether the service knows the password. False too when it is not asked, or gives no answer in time."""
-    if not settings.breach_check_url:
+    if not is_asked():
         return False
     digest = hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest().upper()
     if not _free.acquire(blocking=False):

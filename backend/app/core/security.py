@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from pwdlib import PasswordHash
@@ -31,6 +31,7 @@ __all__ = [
     "AccessClaims",
     "UnknownKey",
     "hash_password",
+    "in_a_thread",
     "issue_access_token",
     "jwks",
     "password_matches",
@@ -58,13 +59,13 @@ def normal_password(password: str) -> str:
     return unicodedata.normalize("NFC", password)
 
 
-async def hash_password(password: str) -> str:
-    """The Argon2id hash in PHC form, computed in a thread of the pool.
+async def hash_password(password: str, *, unless: Callable[[], None] | None = None) -> str:
+    """The Argon2id hash in PHC form, computed in a thread of the pool; before it, there, `unless` may raise.
 
     Raises:
         Overloaded: as many wait as may.
     """
-    return await _in_a_thread(_hasher.hash, normal_password(password))
+    return await in_a_thread(_hash, normal_password(password), unless)
 
 
 async def password_matches(password: str, hashed: str | None) -> tuple[bool, str | None]:
@@ -75,11 +76,17 @@ async def password_matches(password: str, hashed: str | None) -> tuple[bool, str
     Raises:
         Overloaded: as many wait as may.
     """
-    return await _in_a_thread(_verify, normal_password(password), hashed)
+    return await in_a_thread(_verify, normal_password(password), hashed)
 
 
-async def _in_a_thread(work: Callable[..., T], *args: str | None) -> T:
-    """Each hash takes 19 MiB while it runs; what waits longer than its client would is refused at once instead."""
+async def in_a_thread(work: Callable[..., T], *args: Any) -> T:
+    """What `work` returns, from a thread that hashes.
+
+    Each hash takes 19 MiB while it runs; what waits longer than its client would is refused at once instead.
+
+    Raises:
+        Overloaded: as many wait as may.
+    """
     global _hashes
     if _hashes >= MOST_HASHES:
         raise Overloaded
@@ -88,6 +95,12 @@ async def _in_a_thread(work: Callable[..., T], *args: str | None) -> T:
         return await _threads.run(work, *args)
     finally:
         _hashes -= 1
+
+
+def _hash(password: str, unless: Callable[[], None] | None) -> str:
+    if unless is not None:
+        unless()
+    return _hasher.hash(password)
 
 
 def _verify(password: str, hashed: str | None) -> tuple[bool, str | None]:

@@ -17,7 +17,6 @@ from app.core.errors import (
     SessionRevoked,
 )
 from app.core.permissions import Role
-from app.core.security import hash_password
 from app.crud import change, newcomer
 from app.crud import session as session_rows
 from app.crud import user as users
@@ -55,8 +54,7 @@ async def register(db: AsyncSession, new: UserCreate, language: str = DEFAULT_LA
     """
     _may_register(new.invitation_code)
     quietly = access.needs_verified_email()
-    await passwords.check(new.password, (new.email, new.full_name))
-    hashed = await hash_password(new.password)
+    hashed = await passwords.hashed(new.password, (new.email, new.full_name))
     user = users.new(new, hashed, locale=language)
     if quietly:
         made = await _stored(db, user)
@@ -143,8 +141,7 @@ async def create_admin(db: AsyncSession, new: UserCreate) -> User:
     Raises:
         EmailTaken, ValidationFailed: as for `register`.
     """
-    await passwords.check(new.password, (new.email, new.full_name))
-    hashed = await hash_password(new.password)
+    hashed = await passwords.hashed(new.password, (new.email, new.full_name))
     user = await users.create(db, obj_in=new, hashed_password=hashed, is_verified=True, roles=[Role.admin])
     if user is None:
         raise EmailTaken

@@ -1,10 +1,8 @@
 """Which passwords are good enough: the guessable ones are refused, and no rule says what must be in one."""
 
-import asyncio
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from zxcvbn_rs_py import zxcvbn
@@ -12,31 +10,43 @@ from zxcvbn_rs_py import zxcvbn
 from app.core import breach
 from app.core.email import PRODUCT
 from app.core.errors import ValidationFailed
-from app.core.security import normal_password
+from app.core.security import hash_password, in_a_thread, normal_password
 
 GUESSABLE_BELOW = 3  # of zxcvbn's scores 0 to 4
 LOOKED_AT = 32  # characters; more costs seconds of CPU
 _BETWEEN = re.compile(r"[\W_]+")
 COMMONEST = Path(__file__).with_name("common_passwords.txt")
-# One at a time. The library keeps the interpreter to itself while it works, some 30 ms for the worst 32 characters.
-_threads = ThreadPoolExecutor(1, thread_name_prefix="zxcvbn")
 
 
-async def check(password: str, own_words: Sequence[str | None], *, pointer: str = "/password") -> None:
-    """Refuse a password that can be guessed, the account's own words included, or that stands in published breaches.
+async def hashed(password: str, own_words: Sequence[str | None], *, pointer: str = "/password") -> str:
+    """The hash of a password that is good enough: nobody can guess it, the account's own words included.
 
     Raises:
-        ValidationFailed: `password_too_weak`, with the reason.
+        ValidationFailed: `password_too_weak`, with the reason; it stands in published breaches, too.
+        Overloaded: as many hashes wait as may.
     """
-    if normal_password(password).casefold() in _commonest():
-        raise ValidationFailed.at(pointer, "password_too_weak", "It is one of the commonest passwords.")
-    looked_at = normal_password(password)[:LOOKED_AT]
-    found = await asyncio.get_running_loop().run_in_executor(_threads, zxcvbn, looked_at, _parts(own_words))
+    normal = normal_password(password)
+    if normal.casefold() in _commonest():
+        raise _weak(pointer, "It is one of the commonest passwords.")
+    judge = partial(_judge, normal[:LOOKED_AT], _parts(own_words), pointer)
+    if not breach.is_asked():
+        return await hash_password(password, unless=judge)  # both at once: to change threads costs more than judging
+    await in_a_thread(judge)
+    if await breach.is_breached(normal):
+        raise _weak(pointer, "It stands in published breaches.")
+    return await hash_password(password)
+
+
+def _judge(looked_at: str, own_words: list[str], pointer: str) -> None:
+    # The library keeps the interpreter to itself while it works, some 30 ms for the worst 32 characters.
+    found = zxcvbn(looked_at, own_words)
     if int(found.score) < GUESSABLE_BELOW:
         reason = str(found.feedback.warning) if found.feedback and found.feedback.warning else "It is easy to guess."
-        raise ValidationFailed.at(pointer, "password_too_weak", reason)
-    if await breach.is_breached(normal_password(password)):
-        raise ValidationFailed.at(pointer, "password_too_weak", "It stands in published breaches.")
+        raise _weak(pointer, reason)
+
+
+def _weak(pointer: str, reason: str) -> ValidationFailed:
+    return ValidationFailed.at(pointer, "password_too_weak", reason)
 
 
 @lru_cache(maxsize=1)

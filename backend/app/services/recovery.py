@@ -8,7 +8,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.clock import utc_now
 from app.core.db import released
 from app.core.errors import InvalidAccessToken, InvalidToken, SessionRevoked, WrongPassword
-from app.core.security import hash_password
 from app.core.sql import new_id
 from app.crud import mail_token
 from app.crud import session as session_rows
@@ -50,8 +49,7 @@ async def reset(db: AsyncSession, given: PasswordReset) -> None:
     """
     link, user = await mailing.look_up(db, given.token, MailPurpose.reset)
     async with released(db):
-        await passwords.check(given.new_password, (user.email, user.full_name), pointer="/new_password")
-        hashed = await hash_password(given.new_password)
+        hashed = await passwords.hashed(given.new_password, (user.email, user.full_name), pointer="/new_password")
     current = await users.lock_row(db, user.id)
     if current is None or not current.is_active or current.email != link.email:
         raise InvalidToken
@@ -70,8 +68,7 @@ async def change_password(db: AsyncSession, principal: Principal, given: Passwor
     """
     user = await prove(db, principal, given.current_password)
     async with released(db):
-        await passwords.check(given.new_password, (user.email, user.full_name), pointer="/new_password")
-        hashed = await hash_password(given.new_password)
+        hashed = await passwords.hashed(given.new_password, (user.email, user.full_name), pointer="/new_password")
     current = await still(db, principal, user)
     await users.update(db, db_obj=current, obj_in={"hashed_password": hashed})
     await _settle(db, current, but=principal.session_id, action=Action.password_changed, notice=Notice.password_changed)
