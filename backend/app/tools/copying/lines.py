@@ -86,7 +86,7 @@ def _of_sqlite(column: sa.Column[Any]) -> str:
     if MEANT_HERE in column.info:
         return f"'{column.info[MEANT_HERE]}'"
     if isinstance(kind, sa.LargeBinary):
-        return rf"'\\x' || lower(hex({name}))"
+        return rf"CASE WHEN {name} IS NOT NULL THEN '\\x' || lower(hex({name})) END"  # hex(NULL) is a text
     if isinstance(kind, sa.Float):
         return f"exactly({name})"
     if isinstance(kind, sa.Numeric):  # those that are whole stand there as whole numbers
