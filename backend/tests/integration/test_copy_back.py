@@ -281,6 +281,22 @@ async def test_a_target_with_rows_of_its_own_is_not_gone_on_with(source: Path, t
     assert execute(target, "SELECT uid FROM installation") == uid
 
 
+@pytest.mark.parametrize("has_rows", [False, True])
+async def test_a_target_that_was_migrated_in_part_is_filled_while_nobody_has_rows_in_it(
+    source: Path, target: str, *, has_rows: bool
+) -> None:
+    """As it is left by a copy that was killed while it migrated."""
+    await insert(url(source), [("users", row_of("users"))])
+    migrate.upgrade(target)
+    if has_rows:
+        await insert(target, [("users", row_of("users"))])
+    migrate.downgrade(target, "0005")
+    done = copy(source, target)
+    assert done.returncode == has_rows, done.stdout + done.stderr
+    assert ("users has rows" in done.stderr) == has_rows
+    assert execute(target, "SELECT version_num FROM alembic_version") == [("0005" if has_rows else migrate.head(),)]
+
+
 async def test_tables_that_stand_already_are_compared_again(source: Path, target: str) -> None:
     await insert(url(source), [("users", row_of("users"))])
     assert copy(source, target, "--resume").returncode == 0

@@ -1,11 +1,9 @@
 """The copy itself: what does not fit is told first, then all is loaded, compared and committed, or nothing is."""
 
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from app.core.clock import utc_now
 from app.core.process import CannotRun
@@ -16,6 +14,8 @@ from app.tools.copying.ends import Source, Target
 from app.tools.copying.lines import SEEDED, Lines, tables
 from app.tools.copying.masks import Masks
 from app.tools.copying.proof import Proof
+from app.tools.copying.quarantine import set_aside
+from app.tools.copying.reflected import tables_of
 from app.tools.copying.report import CopiedTable, Report
 from app.tools.copying.unfit import Unfit
 
@@ -70,9 +70,9 @@ async def copy(url: str, to: str, tell: Tell, how: How | None = None) -> Report:
     how = how or How()
     async with ends.source(url) as source:
         await _at_head(source)
-        left_out = await _set_aside(source, how.quarantine)
+        left_out = await set_aside(source, how.quarantine)
         async with ends.target(to) as target:
-            await _may_be_filled(target)
+            await _may_be_filled(target, to)
         migrate.upgrade(to)
         async with ends.target(to) as target:
             copying = Copying(source, target, tell, how, left_out)
@@ -90,36 +90,16 @@ async def _at_head(source: Source) -> None:
         raise CannotRun(f"the source is at revision {found or 'none'}, not {head}: upgrade it first")
 
 
-async def _set_aside(source: Source, quarantine: Path | None) -> int:
-    """Leave out what does not fit, and write it down. How many rows that is."""
-    if quarantine is None:
-        async for one in source.unfit():
-            raise CannotRun(
-                f"{one.table} {one.key}: {one.reason}; --dry-run tells every such row, --quarantine sets them aside"
-            )
-        return 0
-    number = 0
-    with _new(quarantine) as file:
-        async for one, values in source.leave_out():
-            file.write(one.json(row=values) + "\n")
-            number += 1
-    return number
-
-
-def _new(file: Path) -> TextIO:
-    try:
-        return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
-    except FileExistsError:
-        raise CannotRun(f"{file} is there already: name another file for what is left out") from None
-    except OSError as error:
-        raise CannotRun(f"{file} cannot be written: {error.strerror}") from None
-
-
-async def _may_be_filled(target: Target) -> None:
-    """Raise `CannotRun` unless the target has no table, or is migrated as this code has it."""
+async def _may_be_filled(target: Target, url: str) -> None:
+    """Raise `CannotRun` unless the target has no table, or is migrated, as far as a copy that was killed had come."""
     found, head = await target.revision(), migrate.head()
-    if found not in ("", head):
+    if found in ("", head):
+        return
+    if found not in migrate.known():
         raise CannotRun(f"the target is not empty: it is at revision {found or 'none'}, not {head}")
+    for table in await tables_of(url):
+        if table.table.name != SEEDED and await target.number(table):
+            raise CannotRun(f"the target is not empty: it is at revision {found}, and {table.table.name} has rows")
 
 
 class _Reading:
@@ -187,8 +167,16 @@ class Copying:
         read, found = self._reading.proofs[table.table.name], Proof(lines=table)
         async for lines in self._target.lines(table):
             found.add(lines)
+        wanted = await self._source.filled(table)
+        if self._how.mask:
+            wanted = Masks(table).filled(wanted)
         one = CopiedTable(
-            table=table.table.name, rows=found.rows, bytes=read.size, source=read.checksum, target=found.checksum
+            table=table.table.name,
+            rows=found.rows,
+            bytes=read.size,
+            source=read.checksum,
+            target=found.checksum,
+            is_filled_alike=await self._target.filled(table) == wanted,
         )
         if was_there and not one.is_proven:
             raise CannotRun(f"the target is not empty: {one.table} has rows that are not the source's")

@@ -4,6 +4,7 @@ Source: PostgreSQL, COPY, "Text Format".
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -65,6 +66,14 @@ class Lines:
     def of_postgresql(self) -> str:
         """The columns, which COPY makes a line of."""
         return ", ".join(_of_postgresql(one) for one in self.columns)
+
+    @cached_property
+    def filled(self) -> str:
+        """The expressions that count the values of each column."""
+        return ", ".join(f"count({quoted(name)})" for name in self.names)
+
+    def by_name(self, counts: Sequence[int]) -> dict[str, int]:
+        return dict(zip(self.names, counts, strict=True))
 
     @property
     def on(self) -> str:

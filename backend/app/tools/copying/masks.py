@@ -37,6 +37,11 @@ class Masks:
         """The columns that are masked whole."""
         return {one.name: one.info[MASK] for one in self._table.columns if MASK in one.info}
 
+    def filled(self, counts: dict[str, int]) -> dict[str, int]:
+        """How many values the columns of a masked copy have, where the source has `counts`."""
+        gone = {name for name, mask in self.declared.items() if mask is Mask.nothing}
+        return {name: 0 if self.is_left_out or name in gone else number for name, number in counts.items()}
+
     @cached_property
     def _fakes(self) -> list[tuple[int, Callable[[str], str]]]:
         return [(at, _of(one)) for at, one in enumerate(self._table.columns) if MASK in one.info or _is_prose(one)]

@@ -11,10 +11,12 @@ class CopiedTable(Output):
     """The checksum of what was read, hexadecimal."""
     target: str
     """Of what stands there now."""
+    is_filled_alike: bool
+    """Whether each column has as many values as the source's: this is counted without the lines of the checksums."""
 
     @property
     def is_proven(self) -> bool:
-        return self.source == self.target
+        return self.source == self.target and self.is_filled_alike
 
 
 class Report(Output):

@@ -58,6 +58,10 @@ class SqliteRows:
         """How many rows a table has."""
         return int(self._ask(f"SELECT count(*) FROM {table.on}").fetchone()[0])
 
+    async def filled(self, table: Lines) -> dict[str, int]:
+        """How many rows have a value, column by column, as SQL counts them: no line is made for that."""
+        return table.by_name(self._ask(f"SELECT {table.filled} FROM {table.on}{self._those(table)}").fetchone())
+
     async def lines(self, table: Lines) -> AsyncIterator[list[bytes]]:
         """Its rows, some at a time."""
         cursor = self._ask(f"SELECT {table.of_sqlite} FROM {table.on}{self._those(table)}")

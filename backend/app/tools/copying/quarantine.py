@@ -1,0 +1,33 @@
+"""Where the rows go that a copy leaves out."""
+
+import os
+from pathlib import Path
+from typing import TextIO
+
+from app.core.process import CannotRun
+from app.tools.copying.ends import Source
+
+
+async def set_aside(source: Source, quarantine: Path | None) -> int:
+    """Leave out what does not fit, and write it down. How many rows that is."""
+    if quarantine is None:
+        async for one in source.unfit():
+            raise CannotRun(
+                f"{one.table} {one.key}: {one.reason}; --dry-run tells every such row, --quarantine sets them aside"
+            )
+        return 0
+    number = 0
+    with _new(quarantine) as file:
+        async for one, values in source.leave_out():
+            file.write(one.json(row=values) + "\n")
+            number += 1
+    return number
+
+
+def _new(file: Path) -> TextIO:
+    try:
+        return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
+    except FileExistsError:
+        raise CannotRun(f"{file} is there already: name another file for what is left out") from None
+    except OSError as error:
+        raise CannotRun(f"{file} cannot be written: {error.strerror}") from None
