@@ -32,6 +32,8 @@ from tests.waiting import eventually
 
 WRITER = """
 import sqlite3, sys
+
+pytestmark = pytest.mark.both_ways
 connection = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
 connection.execute("PRAGMA journal_mode = WAL")
 number = 0

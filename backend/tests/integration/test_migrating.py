@@ -28,6 +28,8 @@ from tests.services import Services, execute
 from tests.trees import EXPAND, INDEX, Tree
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.both_ways
+
 BETWEEN_STATEMENTS = f"""
     SELECT query_start FROM pg_stat_activity
     WHERE application_name = '{APPLICATION}' AND datname = current_database() AND state = 'idle'

@@ -26,6 +26,8 @@ from sqlmodel import Field
 from app.core.sql import UTCDateTime
 from app.models.base import JSON_TYPE, Table
 
+pytestmark = pytest.mark.both_ways
+
 OPEN = text("paid_at IS NULL")
 
 
