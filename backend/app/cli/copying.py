@@ -3,7 +3,10 @@
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import click
 from sqlalchemy.engine import make_url
@@ -15,6 +18,7 @@ from app.core.logging import one_line, set_up
 from app.tools.copying import ends, masks
 from app.tools.copying.copy import Differs, How, copy, survey
 from app.tools.copying.postgresql import place
+from app.tools.copying.quarantine import new_file
 from app.tools.copying.report import Report
 
 EVERY = 0.2  # seconds between two looks at the progress
@@ -52,16 +56,32 @@ def run(source: str, target: str | None, how: How, *, dry_run: bool, report: Pat
     )
     progress = Progress()
     if dry_run:
+        if report is not None or how.quarantine is not None:
+            raise click.UsageError("--dry-run writes nothing: neither --report nor --quarantine.")
         return asyncio.run(_dry(read, progress, mask=how.mask))
     if _place(read) == _place(written):
         raise click.UsageError("--from and --to name one and the same database.")
-    try:
-        done = asyncio.run(copy(read, written, progress, how))
-    except Differs as differs:
-        _say(differs.report, progress, report)
-        return FAILED
-    _say(done, progress, report)
-    return DONE
+    with _reporting(report) as file:
+        try:
+            done = asyncio.run(copy(read, written, progress, how))
+        except Differs as differs:
+            done = differs.report
+        _say(done, progress, file)
+    return DONE if done.is_proven else FAILED
+
+
+@contextmanager
+def _reporting(report: Path | None) -> Iterator[TextIO | None]:
+    """The report's file, made before anything else is; it is gone again where there is nothing to report."""
+    if report is None:
+        yield None
+        return
+    with new_file(report) as file:
+        try:
+            yield file
+        except BaseException:
+            report.unlink()
+            raise
 
 
 async def _dry(url: str, progress: Progress, *, mask: bool) -> int:
@@ -81,14 +101,14 @@ async def _dry(url: str, progress: Progress, *, mask: bool) -> int:
     return FAILED if unfit else DONE
 
 
-def _say(done: Report, progress: Progress, report: Path | None) -> None:
+def _say(done: Report, progress: Progress, report: TextIO | None) -> None:
     progress.end()
     for line in done.lines():
         click.echo(line)
     if done.is_masked and done.is_proven:
         click.echo(f"every account's password is now {masks.password()}")
     if report is not None:
-        report.write_text(done.model_dump_json(indent=2) + "\n")
+        report.write(done.model_dump_json(indent=2) + "\n")
 
 
 def database_url(given: str, what: str) -> str:
@@ -99,14 +119,26 @@ def database_url(given: str, what: str) -> str:
     """
     try:
         parsed = make_url(given)
-    except ArgumentError:
+        _ = parsed.port
+    except (ArgumentError, ValueError):
         parsed = None
     kind = parsed.get_backend_name() if parsed else ""
-    if parsed is None or kind not in ("sqlite", "postgresql") or (kind == "sqlite" and not parsed.database):
+    if (
+        parsed is None
+        or kind not in ("sqlite", "postgresql")
+        or (kind == "sqlite" and parsed.database in (None, "", ":memory:"))
+    ):
         raise click.UsageError(f"{what} is the URL of a database: sqlite:///app.db or postgresql://user@host/name.")
     return given
 
 
-def _place(url: str) -> str:
+def _place(url: str) -> tuple[object, ...]:
+    """What two URLs of one database have in common."""
     file = ends.sqlite_file(url)
-    return str(file.resolve()) if file else place(url)
+    if file is None:
+        return (place(url).replace("localhost", "127.0.0.1"),)
+    try:
+        found = file.stat()
+    except OSError:
+        return (file.resolve(),)
+    return found.st_dev, found.st_ino

@@ -38,7 +38,8 @@ def downgrade(revision: str) -> None:
 @click.option("--quarantine", type=click.Path(dir_okay=False, path_type=Path), help="New file for what does not fit.")
 @click.option("--resume", is_flag=True, help="Commit table by table, and go on after what such a copy has left.")
 @click.option("--mask", is_flag=True, help="Put fakes in place of addresses, names, passwords and tokens.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="File for the report as JSON.")
+@click.option("--leave-unknown", is_flag=True, help="Leave behind what the models do not know, instead of stopping.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="New file for the report as JSON.")
 def copy(
     source: str,
     target: str | None,
@@ -47,13 +48,14 @@ def copy(
     quarantine: Path | None,
     resume: bool,
     mask: bool,
+    leave_unknown: bool,
     report: Path | None,
 ) -> int:
     """Copy a database to an empty one, of SQLite or PostgreSQL, compare every row, and commit only what is proven."""
     from app.cli import copying
     from app.tools.copying.copy import How
 
-    how = How(quarantine=quarantine, resume=resume, mask=mask)
+    how = How(quarantine=quarantine, resume=resume, mask=mask, leave_unknown=leave_unknown)
     return copying.run(source, target, how, dry_run=dry_run, report=report)
 
 

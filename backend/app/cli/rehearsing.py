@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ import click
 from sqlalchemy.engine import make_url
 
 from app.cli.copying import Progress, database_url
-from app.cli.faults import DONE
+from app.cli.faults import DONE, FAILED
 from app.core.config import settings
 from app.core.logging import set_up
 from app.core.process import CannotRun
@@ -24,6 +26,7 @@ def run(source: str, target: str | None) -> int:
     """The exit code: 0 when every step went well."""
     set_up("command")
     read = database_url(source, "--from")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))  # so that the scratch database goes
     return asyncio.run(_run(read, database_url(target, "--to") if target else None))
 
 
@@ -54,7 +57,9 @@ async def _scratch(source: str, target: str | None) -> AsyncIterator[str]:
         try:
             yield make_url(server).set(database=name).render_as_string(hide_password=False)
         finally:
-            await _execute(server, f'DROP DATABASE "{name}"')
+            await _execute(
+                server, f'DROP DATABASE "{name}" WITH (FORCE)'
+            )  # a migration that was stopped may stand in it
 
 
 async def _execute(server: str, statement: str) -> None:

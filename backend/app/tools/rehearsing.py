@@ -11,6 +11,7 @@ from app.core.process import CannotRun
 from app.tools import migrate
 from app.tools.copying import ends
 from app.tools.copying.copy import Copying, How, Tell
+from app.tools.copying.fitting import told
 from app.tools.copying.lines import Lines
 from app.tools.copying.proof import Proof
 from app.tools.copying.reflected import tables_of
@@ -52,12 +53,14 @@ async def rehearse(source_url: str, scratch: str, tell: Tell) -> Rehearsal:
         CannotRun: the source's revision is the newest already, or is not known.
     """
     seen = Rehearsal()
-    async with ends.source(source_url) as source:
+    async with told(), ends.source(source_url) as source:
         revision = await source.revision()
         if not revision or revision not in migrate.known():
             raise CannotRun(f"the source is at revision {revision or 'none'}, which this code does not know")
         if revision == migrate.head():
             raise CannotRun(f"the source is at the newest revision, {revision}: there is nothing to rehearse")
+        if (file := ends.sqlite_file(scratch)) is not None:
+            ends.make(file)
         migrate.upgrade(scratch, revision)
         tables = await tables_of(scratch)
         began = time.perf_counter()

@@ -126,6 +126,8 @@ UNFIT = {
     "full_name: no UTF-8": "UPDATE users SET full_name = CAST(x'61ff62' AS TEXT) WHERE rowid = 2",
     "full_name: longer than 200": "UPDATE users SET full_name = printf('%0201d', 1) WHERE rowid = 2",
     "is_active: neither 0 nor 1": "UPDATE users SET is_active = 2 WHERE rowid = 2",
+    "roles: no JSON that": 'UPDATE users SET roles = \'{"a":1,"a":2}\' WHERE rowid = 2',
+    "email: not in its one": "UPDATE users SET email = 'É@example.com' WHERE rowid = 2",
     "roles: no JSON": "UPDATE users SET roles = '[\"a\\u0000\"]' WHERE rowid = 2",
     "generation: out of range": "UPDATE user_sessions SET generation = 2147483648 WHERE rowid = 1",
     "generation: no whole number": "UPDATE user_sessions SET generation = 1.5 WHERE rowid = 1",

@@ -26,7 +26,7 @@ from tests.databases import empty_database
 from tests.faults.stack import rounds
 from tests.fixtures import NewClient
 from tests.flows import Account
-from tests.schema import connected, look, shape
+from tests.schema import connected, look, run, shape
 from tests.services import Services, execute
 
 pytestmark = [pytest.mark.stack(name="server"), pytest.mark.any_server]  # what is copied from is PostgreSQL
@@ -171,6 +171,65 @@ def test_two_names_of_one_database_and_a_folder_that_is_not_there_are_refused(
     lost = copy(source, tmp_path / "nowhere" / "app.db")
     assert (lost.returncode, "cannot be written" in lost.stderr) == (1, True), lost.stderr
     assert copy("mysql://root@localhost/app", target).returncode == 2
+
+
+def test_nothing_that_is_there_is_written_over(source: Path, target: str, tmp_path: Path) -> None:
+    before = source.read_bytes()
+    for file in (source, tmp_path / "nowhere" / "report.json"):
+        refused = copy(source, target, "--report", str(file))
+        assert (refused.returncode, str(file) in refused.stderr) == (1, True)
+    assert source.read_bytes() == before
+    assert execute(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")[0][0] == 0
+
+
+@pytest.mark.parametrize("way", ["of SQLite", "of PostgreSQL"])
+async def test_what_the_models_do_not_know_is_not_left_behind_in_silence(
+    source: Path, target: str, services: Services, tmp_path: Path, way: str
+) -> None:
+    read, written = (url(source), target) if way == "of SQLite" else (target, url(tmp_path / "here.db"))
+    migrate.upgrade(target) if way == "of PostgreSQL" else None
+    await run(read, "CREATE TABLE mine (x int)", "ALTER TABLE users ADD COLUMN extra int")
+    dry = copy(read, written, "--dry-run")
+    assert dry.returncode == 1
+    refused = copy(read, written)
+    assert (refused.returncode, "--leave-unknown" in refused.stderr) == (1, True)
+    for told in ("mine", "no column extra"):
+        assert told in dry.stdout
+    assert copy(read, written, "--leave-unknown").returncode == 0
+
+
+async def test_who_may_not_read_every_row_copies_none(target: str, tmp_path: Path) -> None:
+    migrate.upgrade(target)
+    await insert(target, [("users", row_of("users")) for _ in range(3)])
+    role, secret = f"part_{secrets.token_hex(4)}", secrets.token_hex(8)
+    execute(target, f"CREATE ROLE {role} LOGIN PASSWORD '{secret}'")
+    execute(target, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    execute(target, "ALTER TABLE users ENABLE ROW LEVEL SECURITY")
+    execute(target, f"CREATE POLICY proven ON users FOR SELECT TO {role} USING (is_verified)")
+    try:
+        refused = copy(f"postgresql://{role}:{secret}@{target.partition('@')[2]}", tmp_path / "here.db")
+        assert (refused.returncode, "row-level security" in refused.stderr) == (1, True), refused.stderr
+        assert "Traceback" not in refused.stderr
+    finally:
+        execute(target, f"DROP OWNED BY {role}")
+        execute(target, f"DROP ROLE {role}")
+
+
+async def test_numbers_that_were_given_are_not_given_again(
+    source: Path, target: str, services: Services, tmp_path: Path
+) -> None:
+    await run(url(source), "INSERT INTO sqlite_sequence (name, seq) VALUES ('changes', 5000)")
+    way = [url(source), target, another(services), url(tmp_path / "back.db")]
+    for one, other in pairwise(way):
+        assert copy(one, other).returncode == 0
+    change = (
+        "INSERT INTO changes (topic, subject, xid, created_at) VALUES ('user', 'x', 0, '2026-01-01 00:00:00.000000')"
+    )
+    await run(way[2], change)
+    await run(way[3], change)
+    with closing(sqlite3.connect(tmp_path / "back.db")) as connection:
+        assert connection.execute("SELECT id FROM changes").fetchall() == [(5001,)]
+    assert execute(way[2], "SELECT id FROM changes") == [(5001,)]
 
 
 # --- fakes for persons ----------------------------------------------------------------------------------------------

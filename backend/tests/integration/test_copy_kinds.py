@@ -66,7 +66,7 @@ async def copied(url: str, to: str) -> None:
         apart = await target.take_apart([lines])
         await target.empty(lines)
         await target.fill(lines, source.lines(lines))
-        await target.put_together(apart, [lines])
+        await target.put_together(apart, [lines], {})
         one, other = Proof(lines=lines), Proof(lines=lines)
         async for some in source.lines(lines):
             one.add(some)
@@ -96,6 +96,8 @@ WRONG = {
     "opens: no time of day": "UPDATE things SET opens = 'noon'",
     "local: no time": "UPDATE things SET local = '2026-01-01'",
     "price: no number": "UPDATE things SET price = 'dear'",
+    "price: more than 12 digits": "UPDATE things SET price = 123456789",
+    "price: no finite number": "UPDATE things SET price = 9e999",
     "small: out of range": "UPDATE things SET small = 40000",
 }
 

@@ -131,6 +131,24 @@ async def test_a_migration_that_fails_is_told_and_leaves_nothing(ahead: Path, so
     await eventually(lambda: scratches(services) == [])  # others may have one at this moment
 
 
+@pytest.mark.stack(name="server")
+async def test_a_rehearsal_that_is_told_to_stop_leaves_nothing(
+    ahead: Path, source: str, services: Services, tmp_path: Path
+) -> None:
+    add(ahead, "9001", migrate.head(), ('op.execute("SELECT pg_sleep(60)")', "pass"))
+    command = [sys.executable, "-m", "app.cli", "db", "rehearse", "--from", source]
+    env = {**os.environ, "DATABASE_URL": source, "PYTHONPATH": str(ahead), "LOG_LEVEL": "INFO"}
+    with (tmp_path / "log").open("wb") as log:
+        running = subprocess.Popen(command, cwd=ahead, env=env, stdout=log, stderr=log)
+        try:
+            await eventually(lambda: "-> 9001" in (tmp_path / "log").read_text())
+            running.terminate()
+            assert running.wait(30) == 1
+        finally:
+            running.kill()
+    await eventually(lambda: scratches(services) == [])  # others may have one at this moment
+
+
 async def test_there_is_nothing_to_rehearse_at_the_newest_revision_or_at_an_unknown_one(
     ahead: Path, source: str
 ) -> None:

@@ -11,6 +11,7 @@ from app.tools import migrate
 from app.tools.copying import ends
 from app.tools.copying.ahead import ahead, in_thread
 from app.tools.copying.ends import Source, Target
+from app.tools.copying.fitting import at_head, told, unknown
 from app.tools.copying.lines import SEEDED, Lines, tables
 from app.tools.copying.masks import Masks
 from app.tools.copying.proof import Proof
@@ -41,6 +42,8 @@ class How:
     """Commit table by table, and go on after what such a copy has left."""
     mask: bool = False
     """Put fakes in place of what is about persons."""
+    leave_unknown: bool = False
+    """Copy although the source has tables or columns that the models do not know: these stay behind."""
 
 
 async def survey(url: str, tell: Tell, *, mask: bool = False) -> tuple[list[Proof], list[Unfit]]:
@@ -49,9 +52,9 @@ async def survey(url: str, tell: Tell, *, mask: bool = False) -> tuple[list[Proo
     Raises:
         CannotRun: the source cannot be read, or its schema is another.
     """
-    async with ends.source(url) as source:
-        await _at_head(source)
-        unfit = [one async for one in source.unfit()]
+    async with told(), ends.source(url) as source:
+        await at_head(source)
+        unfit = [one async for one in unknown(source)] + [one async for one in source.unfit()]
         left_out = {one async for one, _ in source.leave_out()} if unfit else set()
         read = _Reading(source, tell, mask=mask)
         for table in tables():
@@ -68,8 +71,11 @@ async def copy(url: str, to: str, tell: Tell, how: How | None = None) -> Report:
         Differs: see there.
     """
     how = how or How()
-    async with ends.source(url) as source:
-        await _at_head(source)
+    async with told(), ends.source(url) as source:
+        await at_head(source)
+        if not how.leave_unknown:
+            async for one in unknown(source):
+                raise CannotRun(f"{one.table}: {one.reason}; --leave-unknown copies all else")
         left_out = await set_aside(source, how.quarantine)
         async with ends.target(to) as target:
             await _may_be_filled(target, to)
@@ -82,12 +88,6 @@ async def copy(url: str, to: str, tell: Tell, how: How | None = None) -> Report:
                 async with target.transaction():
                     await copying.step(step)
     return copying.report()
-
-
-async def _at_head(source: Source) -> None:
-    found, head = await source.revision(), migrate.head()
-    if found != head:
-        raise CannotRun(f"the source is at revision {found or 'none'}, not {head}: upgrade it first")
 
 
 async def _may_be_filled(target: Target, url: str) -> None:
@@ -154,7 +154,8 @@ class Copying:
             for table in empty:
                 await self._target.empty(table)
                 await self._target.fill(table, ahead(self._reading.lines(table)))
-            await self._target.put_together(apart, empty)
+            given = {table.table.name: await self._source.high_water(table) for table in empty}
+            await self._target.put_together(apart, empty, given)
         loaded = time.perf_counter()
         for table in step:
             await self._compare(table, was_there=table in there)

@@ -1,7 +1,7 @@
 """The two ends of a copy: what each engine can, in the same words."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,10 @@ class Rows(Protocol):
     """Where it is, without who asks for it."""
 
     async def revision(self) -> str | None: ...
+
+    async def columns(self) -> dict[str, set[str]]: ...
+
+    async def high_water(self, table: Lines) -> int: ...
 
     async def number(self, table: Lines) -> int: ...
 
@@ -50,7 +54,9 @@ class Target(Rows, Protocol):
 
     async def fill(self, table: Lines, chunks: AsyncIterator[Sequence[bytes]]) -> None: ...
 
-    async def put_together(self, statements: Sequence[str], tables: Sequence[Lines]) -> None: ...
+    async def put_together(
+        self, statements: Sequence[str], tables: Sequence[Lines], given: Mapping[str, int]
+    ) -> None: ...
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ SEEDED = "installation"
 _ESCAPES = {8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r"}
 _TAB, MOST_ARGUMENTS = "\t", 100  # SQLite's functions take 127
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_WRITTEN = {92: r"\\", **{number: f"\\{letter}" for number, letter in _ESCAPES.items()}}
 _MEANS = {letter: chr(number) for number, letter in _ESCAPES.items()}
 _HARD: tuple[type[Any], ...] = (sa.JSON, sa.Float, sa.Numeric)
 """What the two engines write differently although it is the same: these stand last in a line (see `proof.py`)."""
@@ -134,6 +135,11 @@ def _of_postgresql(column: sa.Column[Any]) -> str:
 def plain(field: str) -> str:
     """A field of a line as the text that it stands for. It is not NULL."""
     return _ESCAPED.sub(lambda found: _MEANS.get(found[1], found[1]), field) if "\\" in field else field
+
+
+def escaped(text: str) -> str:
+    """A text as a field of a line."""
+    return text.translate(_WRITTEN)
 
 
 def quoted(name: str) -> str:

@@ -3,12 +3,16 @@
 Who has that SECRET_KEY can try whether a fake is that of a value that they guess.
 """
 
+import json
 import re
 from base64 import b32encode
 from collections.abc import Callable, Iterable
-from functools import cached_property, lru_cache
+from decimal import Decimal
+from functools import cached_property, lru_cache, partial
 from hashlib import blake2b, shake_256
 from ipaddress import IPv6Address
+from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -17,9 +21,12 @@ from sqlmodel import AutoString
 
 from app.core.masking import LEFT_OUT, MASK, Mask
 from app.core.secrets import derive_key
-from app.tools.copying.lines import NULL, Lines
+from app.tools.copying.lines import NULL, Lines, escaped, plain
 
-_ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)*")
+_PART = r"[^\s@＠<>(),;:\"'\\/?&=\[\]#|]"
+_AT = r"(?:@|＠|%(?:25)*40|&#64;|&commat;|\\u0040)"
+_ADDRESS = re.compile(rf"""(?:"[^"\s@]+"|{_PART}+?){_AT}(?:\[[^\]\s]+\]|{_PART}+)(?:{_AT}{_PART}+)*""")
+_MAYBE = re.compile(_AT)
 _FIRST = "Ada Alan Anita Barbara Carol Donald Edsger Frances Grace Hedy Jean Katherine Margaret Niklaus Radia Sophie"
 _LAST = "Ash Beech Birch Brook Dale Fern Field Glen Hazel Heath Lake Maple Reed Rowan Stone Vale"
 
@@ -71,14 +78,53 @@ def _of(column: sa.Column[object]) -> Callable[[str], str]:
     """What makes a field of this column a fake: text as it stands in a line, to the same."""
     mask = column.info.get(MASK)
     if mask is None:
-        return _addresses
+        return (
+            _in_document
+            if isinstance(column.type, sa.JSON)
+            else partial(_in_text, getattr(column.type, "length", None))
+        )
     if mask == Mask.token and isinstance(column.type, sa.LargeBinary):
         return _bytes
     return _FAKES[mask]
 
 
-def _addresses(field: str) -> str:
-    return _ADDRESS.sub(lambda found: _email(found[0]), field) if "@" in field else field
+def _in_text(most: int | None, field: str) -> str:
+    """A text with a fake in place of each address; no longer than its column."""
+    return escaped(_replaced(plain(field))[:most]) if _MAYBE.search(field) else field
+
+
+def _in_document(field: str) -> str:
+    """JSON with a fake in place of each address, in keys and in values."""
+    text = plain(field)
+    if not _MAYBE.search(text) and r"\u" not in text:
+        return field
+    return escaped(_written(json.loads(text, parse_float=Decimal)))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, dict):
+        fakes: dict[str, Any] = {}
+        for key, one in value.items():
+            fake = name = _replaced(key)
+            while name in fakes:  # two addresses that differ by case alone
+                name += "+"
+            fakes[name or fake] = one
+        return "{" + ", ".join(f"{json.dumps(key)}: {_written(one)}" for key, one in fakes.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(_replaced(value))
+    return str(value) if isinstance(value, Decimal) else json.dumps(value)
+
+
+def _replaced(text: str) -> str:
+    return _ADDRESS.sub(_fake_of, text)
+
+
+def _fake_of(found: re.Match[str]) -> str:
+    address = found[0].rstrip(".!")
+    meant = unquote(unquote(address)).replace("＠", "@").replace("&#64;", "@").replace("&commat;", "@")
+    return _email(meant.replace("\\u0040", "@")) + found[0][len(address) :]
 
 
 def _email(field: str) -> str:

@@ -13,6 +13,10 @@ from app.tools.copying.ahead import Put, produced
 from app.tools.copying.lines import NULL, Lines
 
 LOCK_TIMEOUT = "10s"  # for whoever else is there
+SEQUENCES = """
+    SELECT quote_ident(a.attname) AS column, pg_get_serial_sequence($1, a.attname) AS sequence FROM pg_attribute a
+    WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND pg_get_serial_sequence($1, a.attname) IS NOT NULL
+"""
 
 
 @asynccontextmanager
@@ -39,10 +43,11 @@ async def opened(url: str, what: str) -> AsyncIterator[asyncpg.Connection]:
                 "bytea_output": "hex",
                 "extra_float_digits": "1",
                 "statement_timeout": "0",
+                "row_security": "off",  # who may not read all rows is told so, and does not get some
                 "idle_in_transaction_session_timeout": "0",
             },
         )
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except (OSError, TimeoutError, asyncpg.PostgresError, ValueError, asyncpg.InterfaceError) as error:
         raise CannotRun(f"the {what} cannot be reached: {error or type(error).__name__}") from None
     try:
         yield connection
@@ -69,6 +74,26 @@ class PostgresqlRows:
             return str(await self._connection.fetchval("SELECT max(version_num) FROM alembic_version"))
         others = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = ANY (current_schemas(false)))"
         return None if await self._connection.fetchval(others) else ""
+
+    async def columns(self) -> dict[str, set[str]]:
+        """The columns of every table."""
+        query = (
+            "SELECT c.relname::text, a.attname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+            " WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false))"
+        )
+        found: dict[str, set[str]] = {}
+        for table, column in await self._connection.fetch(query):
+            found.setdefault(table, set()).add(column)
+        return found
+
+    async def high_water(self, table: Lines) -> int:
+        """The highest number that its sequence has given; 0 where it has none, or is not to be read."""
+        for row in await self._connection.fetch(SEQUENCES, table.on):
+            if await self._connection.fetchval("SELECT has_sequence_privilege($1, 'SELECT')", row["sequence"]):
+                query = f"SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM {row['sequence']}"
+                return int(await self._connection.fetchval(query))
+        return 0
 
     async def number(self, table: Lines) -> int:
         """How many rows a table has."""

@@ -1,10 +1,10 @@
 """A PostgreSQL database that is filled, in transactions: what is interrupted has left nothing of its own."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from app.tools.copying.lines import NULL, Lines
-from app.tools.copying.postgresql import PostgresqlRows, opened
+from app.tools.copying.postgresql import SEQUENCES, PostgresqlRows, opened
 
 SORTING = "256MB"  # of the server, while an index is made
 
@@ -25,10 +25,6 @@ _FOREIGN = """
 _TRIGGERS = """
     SELECT quote_ident(tgname) AS name, tgrelid::regclass::text AS of, pg_get_triggerdef(oid) AS made FROM pg_trigger
     WHERE tgrelid = $1::regclass AND NOT tgisinternal
-"""
-_SEQUENCES = """
-    SELECT quote_ident(a.attname) AS column, pg_get_serial_sequence($1, a.attname) AS sequence FROM pg_attribute a
-    WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND pg_get_serial_sequence($1, a.attname) IS NOT NULL
 """
 
 
@@ -92,14 +88,13 @@ class PostgresqlTarget(PostgresqlRows):
             table.table.name, source=pieces(), columns=table.names, format="text", null=NULL, freeze=True
         )
 
-    async def put_together(self, statements: Sequence[str], tables: Sequence[Lines]) -> None:
-        """Make again what was taken off, set the sequences past what is there, and count for the planner."""
+    async def put_together(self, statements: Sequence[str], tables: Sequence[Lines], given: Mapping[str, int]) -> None:
+        """Make again what was taken off, set the sequences past what is there and was given, count for the planner."""
         await self._connection.execute(f"SET LOCAL maintenance_work_mem = '{SORTING}'")
         for statement in statements:
             await self._connection.execute(statement)
         for one in tables:
-            for row in await self._connection.fetch(_SEQUENCES, one.on):
-                await self._connection.execute(
-                    f"SELECT setval('{row['sequence']}', coalesce(max({row['column']}), 0) + 1, false) FROM {one.on}"
-                )
+            for row in await self._connection.fetch(SEQUENCES, one.on):
+                last = f"greatest(coalesce(max({row['column']}), 0), {given.get(one.table.name, 0)})"
+                await self._connection.execute(f"SELECT setval('{row['sequence']}', {last} + 1, false) FROM {one.on}")
             await self._connection.execute(f"ANALYZE {one.on}")

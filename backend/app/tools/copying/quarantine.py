@@ -17,17 +17,26 @@ async def set_aside(source: Source, quarantine: Path | None) -> int:
             )
         return 0
     number = 0
-    with _new(quarantine) as file:
-        async for one, values in source.leave_out():
-            file.write(one.json(row=values) + "\n")
-            number += 1
+    try:
+        with new_file(quarantine) as file:
+            async for one, values in source.leave_out():
+                file.write(one.json(row=values) + "\n")
+                number += 1
+    except OSError as error:
+        os.unlink(quarantine)  # noqa: PTH108 - nothing that blocks for long
+        raise CannotRun(f"{quarantine} cannot be written: {error.strerror}") from None
     return number
 
 
-def _new(file: Path) -> TextIO:
+def new_file(file: Path) -> TextIO:
+    """A file for its owner alone.
+
+    Raises:
+        CannotRun: it is there already, or cannot be made.
+    """
     try:
         return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
     except FileExistsError:
-        raise CannotRun(f"{file} is there already: name another file for what is left out") from None
+        raise CannotRun(f"{file} is there already: name another file") from None
     except OSError as error:
         raise CannotRun(f"{file} cannot be written: {error.strerror}") from None

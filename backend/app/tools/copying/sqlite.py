@@ -11,7 +11,8 @@ from app.core.process import CannotRun
 from app.tools.copying.ahead import in_thread
 from app.tools.copying.lines import Lines
 
-AT_ONCE = 2_000  # lines
+AT_ONCE, FEW = 2_000, 16  # lines
+LARGE = 1_000_000  # bytes
 BUSY = 15.0  # seconds that it waits for a writer
 
 
@@ -54,6 +55,24 @@ class SqliteRows:
             return None
         return bytes(found[0]).decode() if found else None
 
+    async def columns(self) -> dict[str, set[str]]:
+        """The columns of every table."""
+        query = (
+            "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c"
+            " WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%'"
+        )
+        found: dict[str, set[str]] = {}
+        for table, column in self._ask(query):
+            found.setdefault(bytes(table).decode(), set()).add(bytes(column).decode())
+        return found
+
+    async def high_water(self, table: Lines) -> int:
+        """The highest number that its sequence has given; 0 where it has none."""
+        if not self._ask("SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'").fetchone()[0]:
+            return 0
+        found = self._ask("SELECT seq FROM sqlite_sequence WHERE name = ?", table.table.name).fetchone()
+        return int(found[0]) if found else 0
+
     async def number(self, table: Lines) -> int:
         """How many rows a table has."""
         return int(self._ask(f"SELECT count(*) FROM {table.on}").fetchone()[0])
@@ -76,7 +95,14 @@ class SqliteRows:
 
 
 def _lines(cursor: sqlite3.Cursor) -> list[bytes]:
-    return [line for (line,) in cursor.fetchmany(AT_ONCE)]
+    """Up to `AT_ONCE` lines, and fewer of large ones."""
+    lines: list[bytes] = []
+    size = 0
+    while size < LARGE and len(lines) < AT_ONCE and (some := cursor.fetchmany(FEW)):
+        found = [line for (line,) in some]
+        lines += found
+        size += sum(map(len, found))
+    return lines
 
 
 def _exactly(value: float | None) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -25,6 +26,7 @@ def snapshot(file: Path) -> Iterator["SqliteSource"]:
     """
     with opened(file, mode="ro") as connection:
         connection.create_function("is_usual", 3, is_usual, deterministic=True)
+        connection.create_function("one_form", 1, _one_form, deterministic=True)
         connection.create_function("is_utf8", 1, _is_utf8, deterministic=True)
         connection.create_function("takes_json", 1, _takes_json, deterministic=True)
         try:
@@ -73,8 +75,10 @@ class SqliteSource(SqliteRows):
 
     def _twins(self) -> Iterator[tuple[Unfit, int]]:
         """Addresses that differ by case alone: one account for the service, and two for SQLite."""
-        of_several = "SELECT lower(email) FROM users GROUP BY 1 HAVING count(*) > 1"
-        for row, key in self._ask(f"SELECT rowid, id FROM users WHERE lower(email) IN ({of_several})"):
+        ascii_ = "length(CAST(email AS BLOB)) = length(email)"
+        form = f"CASE WHEN {ascii_} THEN lower(email) ELSE one_form(CAST(email AS BLOB)) END"
+        of_several = f"SELECT {form} FROM users GROUP BY 1 HAVING count(*) > 1"
+        for row, key in self._ask(f"SELECT rowid, id FROM users WHERE {form} IN ({of_several})"):
             yield Unfit("users", _text(key), "email: another row has it in another case"), row
 
     def _dangling(self) -> Iterator[tuple[Unfit, int]]:
@@ -146,17 +150,30 @@ def _is_utf8(value: bytes | None) -> bool:
     return True
 
 
+def _one_form(email: bytes) -> str:
+    return unicodedata.normalize("NFC", email.decode(errors="replace")).lower()
+
+
 @lru_cache(maxsize=65_536)
 def _takes_json(value: bytes | None) -> bool:
-    """JSON as `jsonb` takes it: no NaN, no NUL, and no half of a surrogate pair."""
+    """JSON as `jsonb` takes and keeps it: no NaN, no NUL, no half of a surrogate pair, and no key twice."""
     if value is None:
         return True
     try:
         text = value.decode()
-        json.dumps(json.loads(text, parse_constant=_no_constant), ensure_ascii=False).encode()
+        json.dumps(
+            json.loads(text, parse_constant=_no_constant, object_pairs_hook=_each_once), ensure_ascii=False
+        ).encode()
     except (ValueError, RecursionError):
         return False
     return "\\u0000" not in text.replace("\\\\", "")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key twice")
+    return found
 
 
 def _no_constant(name: str) -> Any:

@@ -1,7 +1,7 @@
 """A SQLite database that is filled, in transactions: what is interrupted has left nothing of its own."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,8 @@ class SqliteTarget(SqliteRows):
         async for lines in chunks:
             self._connection.executemany(statement, (_row(line, values) for line in lines))
 
-    async def put_together(self, statements: Sequence[str], tables: Sequence[Lines]) -> None:
-        """Make again what was taken off, and look whether every reference leads somewhere.
+    async def put_together(self, statements: Sequence[str], tables: Sequence[Lines], given: Mapping[str, int]) -> None:
+        """Make again what was taken off, go on after numbers that were given, see that every reference leads somewhere.
 
         Raises:
             CannotRun: one does not.
@@ -79,6 +79,9 @@ class SqliteTarget(SqliteRows):
         for statement in statements:
             self._ask(statement)
         for one in tables:
+            if await self.high_water(one) < (last := given.get(one.table.name, 0)):
+                self._ask("DELETE FROM sqlite_sequence WHERE name = ?", one.table.name)
+                self._ask("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", one.table.name, last)
             if self._ask(f"PRAGMA foreign_key_check({one.on})").fetchone():
                 raise CannotRun(f"a row of {one.table.name} names one that is not there")
 

@@ -5,6 +5,7 @@ SQLite takes any value in any column and looks at no length. PostgreSQL knows ti
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,9 @@ from app.tools.copying.lines import Lines, quoted
 
 _DIGIT = "[0-9]"
 _TIME = "-".join((_DIGIT * 4, _DIGIT * 2, _DIGIT * 2)) + " " + ":".join((_DIGIT * 2,) * 3) + "." + _DIGIT * 6
+_OTHER_FORM = (  # SQLite's own lower() knows no letters but those of ASCII
+    "email <> lower(email) OR length(CAST(email AS BLOB)) <> length(email) AND email <> one_form(CAST(email AS BLOB))"
+)
 MOST = 2**31  # characters, where a column says no other number
 _USUAL_KEYS = re.compile(rb"[0-9a-f]*").fullmatch
 _USUAL_TIMES = re.compile(
@@ -47,7 +51,7 @@ def reasons(table: Lines) -> list[tuple[str, str]]:
             found.append((f"{column.name}: there is none", f"{name} IS NULL"))
         for reason, condition in _of(column.type, name):
             found.append((f"{column.name}: {reason}", f"{name} IS NOT NULL AND ({condition})"))
-    return [*found, *_of_addresses(table)]
+    return [*found, *_of_addresses(table, _OTHER_FORM)]
 
 
 def reasons_of_postgresql(table: Lines) -> list[tuple[str, str]]:
@@ -61,13 +65,14 @@ def reasons_of_postgresql(table: Lines) -> list[tuple[str, str]]:
         elif isinstance(column.type, (sa.Float, sa.Numeric)):
             odd = f"{name} IN ('NaN', 'Infinity', '-Infinity')"
             found.append((f"{column.name}: no number that SQLite knows", odd))
-    return [*found, *_of_addresses(table)]
+    return [*found, *_of_addresses(table, "email <> lower(email)")]
 
 
-def _of_addresses(table: Lines) -> list[tuple[str, str]]:
+def _of_addresses(table: Lines, other: str) -> list[tuple[str, str]]:
+    """With a condition that holds for an address in another form than the one that the service gives it."""
     if table.table.name != User.__tablename__:
         return []
-    return [("email: not in its one form, lower-case", "email IS NOT NULL AND email <> lower(email)")]
+    return [("email: not in its one form, lower-case", f"email IS NOT NULL AND ({other})")]
 
 
 def suspicion(table: Lines) -> str:
@@ -92,7 +97,7 @@ def suspicion(table: Lines) -> str:
             found.append(f"typeof({name}) <> 'text' AND {name} IS NOT NULL OR length({name}) > {most}")
         else:
             found += [f"{name} IS NOT NULL AND ({condition})" for _, condition in _of(column.type, name)]
-    found += [condition for _, condition in _of_addresses(table)]
+    found += [condition for _, condition in _of_addresses(table, _OTHER_FORM)]
     looked_at = ", ".join(_together(some) for some in (keys, times, texts))
     return " OR ".join([*(f"({one})" for one in found), f"NOT is_usual({looked_at})"])
 
@@ -143,6 +148,14 @@ def _of(kind: Any, name: str) -> Iterator[tuple[str, str]]:
             yield "out of range", f"typeof({name}) = 'integer' AND {name} NOT BETWEEN {-most} AND {most - 1}"
     elif isinstance(kind, (sa.Float, sa.Numeric)):
         yield "no number", f"typeof({name}) NOT IN ('real', 'integer')"
+        if isinstance(kind, sa.Numeric):
+            yield "no finite number", f"abs({name}) > {sys.float_info.max}"
+            if kind.precision is not None:
+                most, digits = 10 ** (kind.precision - (kind.scale or 0)), kind.scale or 0
+                yield (
+                    f"more than {kind.precision} digits",
+                    f"abs({name}) >= {most} OR round({name}, {digits}) <> {name}",
+                )
     elif isinstance(kind, sa.LargeBinary):
         yield "no bytes", f"typeof({name}) <> 'blob'"
     elif isinstance(kind, sa.JSON):
