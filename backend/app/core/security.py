@@ -59,7 +59,7 @@ def normal_password(password: str) -> str:
     return unicodedata.normalize("NFC", password)
 
 
-async def hash_password(password: str, *, unless: Callable[[], None] | None = None) -> str:
+async def hash_password(password: str, *, unless: Callable[[], None] = lambda: None) -> str:
     """The Argon2id hash in PHC form, computed in a thread of the pool; before it, there, `unless` may raise.
 
     Raises:
@@ -80,9 +80,7 @@ async def password_matches(password: str, hashed: str | None) -> tuple[bool, str
 
 
 async def in_a_thread(work: Callable[..., T], *args: Any) -> T:
-    """What `work` returns, from a thread that hashes.
-
-    Each hash takes 19 MiB while it runs; what waits longer than its client would is refused at once instead.
+    """What `work` returns, from a thread that hashes. A hash takes 19 MiB while it runs, so few do, and few wait.
 
     Raises:
         Overloaded: as many wait as may.
@@ -97,9 +95,8 @@ async def in_a_thread(work: Callable[..., T], *args: Any) -> T:
         _hashes -= 1
 
 
-def _hash(password: str, unless: Callable[[], None] | None) -> str:
-    if unless is not None:
-        unless()
+def _hash(password: str, unless: Callable[[], None]) -> str:
+    unless()
     return _hasher.hash(password)
 
 
