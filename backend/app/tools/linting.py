@@ -69,6 +69,7 @@ def _lint(script: Script) -> Iterator[Finding]:
 
 
 def _rollback(said: str) -> bool:
-    """Whether the paragraph `Rollback:` was written."""
+    """Whether the paragraph `Rollback:` was written: a sentence, not a word."""
     found = _ROLLBACK.search(said)
-    return found is not None and " ".join(found[1].split()) != UNFILLED
+    words = found[1].split() if found else []
+    return len(words) >= lint_rules.ROLLBACK_WORDS and " ".join(words) != UNFILLED

@@ -84,6 +84,39 @@ CASES = {
     "unique": Case('op.create_unique_constraint("uq", "users", ["full_name"])', ("constraint-not-valid",)),
     "renamed": Case('op.alter_column("users", "locale", new_column_name="language")', ("renaming-column",)),  # squawk's
 }
+LOST, REWRITTEN, CHECKED = "destructive", "table-rewrite", "constraint-not-valid"
+BY_HAND = {
+    "/* tidy */ DROP TABLE leases": LOST,
+    "/* a /* b */ c */ DROP TABLE leases": LOST,
+    "-- tidy\nDROP TABLE leases": LOST,
+    "/* x */ ALTER /* y */ TABLE users DROP full_name": LOST,
+    "ALTER TABLE users ADD z int, DROP full_name": LOST,
+    "SELECT ';'; DROP TABLE leases": LOST,
+    "DROP TABLE leases; CREATE TABLE leases (id int)": LOST,
+    "DROP TRIGGER t ON users": LOST,
+    "DELETE FROM users u": LOST,
+    "DELETE FROM users WHERE true": LOST,
+    "WITH x AS (DELETE FROM users RETURNING 1) SELECT 1 WHERE 1 = 2": LOST,
+    "UPDATE users AS u SET locale = 'x', full_name = NULL": LOST,
+    "CREATE INDEX ON users (full_name)": "index-without-concurrently",
+    "REINDEX TABLE users": "index-without-concurrently",
+    "ALTER TABLE users ADD z int REFERENCES users(id)": CHECKED,
+    "ALTER TABLE users ADD z int UNIQUE": CHECKED,
+    "ALTER TABLE users ADD COLUMN z int CHECK (z>0)": CHECKED,
+    "VACUUM FULL users": REWRITTEN,
+    "VACUUM (ANALYZE, FULL) users": REWRITTEN,
+    "CLUSTER users USING pk_users": REWRITTEN,
+    "ALTER TABLE users SET UNLOGGED": REWRITTEN,
+    "LOCK TABLE users; UPDATE users SET locale = 'x' WHERE locale = 'y'": "long-transaction",
+    "DO $$ BEGIN DROP TABLE leases; END $$": "unseen",
+}
+HARMLESS = (
+    "SELECT 'DROP TABLE users; --'",
+    "COMMENT ON TABLE users IS $a$ ; DROP TABLE users $a$",
+    "DELETE FROM users u WHERE u.full_name = 'x'",
+    "UPDATE users SET full_name = NULL WHERE locale = 'x'",
+    "ALTER TABLE users ADD z numeric(12, 2) DEFAULT 0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +165,35 @@ def test_without_squawk_our_own_rules_hold_and_it_is_told(tree: Checkout) -> Non
     refused = tree.run(*lint, "--squawk", f"{FIRST - 1:04}", env=bare)
     assert refused.returncode == 1
     assert "squawk is not installed" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What is told of statements that somebody wrote, each in a migration."""
+    made = Checkout(tmp_path_factory.mktemp("by_hand"), "sqlite:////nowhere/app.db")
+    for number, statement in enumerate((*BY_HAND, *HARMLESS), FIRST):
+        made.migration(number, f"op.execute({statement!r})")
+    return made.neoforge("db", "lint", "--since", migrate.head()).stdout
+
+
+@pytest.mark.parametrize("statement", BY_HAND)
+def test_a_statement_is_seen_however_it_is_written(by_hand: str, statement: str) -> None:
+    assert f"_{FIRST + list(BY_HAND).index(statement):04}_by_hand.py: {BY_HAND[statement]}: " in by_hand
+
+
+@pytest.mark.parametrize("statement", HARMLESS)
+def test_a_text_is_no_statement(by_hand: str, statement: str) -> None:
+    number = FIRST + len(BY_HAND) + HARMLESS.index(statement)
+    assert not [line for line in by_hand.splitlines() if f"_{number:04}_" in line]
+
+
+@pytest.mark.parametrize("words", ["TODO", "x", "a backup has it"])
+def test_a_way_back_is_a_sentence(tmp_path: Path, words: str) -> None:
+    tree = Checkout(tmp_path / "project", "sqlite:////nowhere/app.db")
+    tree.migration(FIRST, 'op.drop_column("users", "locale")', f"a migration\n\nRollback: {words}\n")
+    refused = tree.neoforge("db", "lint", f"{FIRST:04}")
+    assert refused.returncode == 1
+    assert "5 words" in refused.stdout
 
 
 @pytest.mark.parametrize(
