@@ -28,6 +28,7 @@ from tests.flows import Account
 from tests.integration.test_migrations import named
 from tests.schema import look, run
 from tests.services import BACKEND, Services, execute
+from tests.unit.test_cli import assert_one_line
 from tests.waiting import eventually
 
 WRITER = """
@@ -306,6 +307,45 @@ async def test_grants_and_sequences_come_back(source: str, target: str, tmp_path
     finally:
         execute(target, f"DROP OWNED BY {role}")
         execute(source, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@pytest.mark.stack("server")
+async def test_sequences_of_columns_and_comments_come_back(source: str, target: str, tmp_path: Path) -> None:
+    await run(
+        source,
+        "CREATE TABLE gen (a serial, c int GENERATED ALWAYS AS IDENTITY)",
+        "CREATE SEQUENCE alone",
+        "COMMENT ON TABLE gen IS 'it''s\nmade'",
+        "COMMENT ON COLUMN gen.c IS 'a number'",
+        "INSERT INTO gen DEFAULT VALUES",
+    )
+    backup(source, tmp_path / "file")
+    for more in ([], ["--replace"]):
+        done = neoforge("db", "restore", *more, str(tmp_path / "file"), DATABASE_URL=target)
+        assert done.returncode == 0, done.stderr
+    said = "SELECT obj_description('gen'::regclass), col_description('gen'::regclass, 2), nextval('alone')"
+    assert [tuple(row) for row in execute(target, said)] == [("it's\nmade", "a number", 1)]
+    await run(target, "INSERT INTO gen DEFAULT VALUES")
+    assert [tuple(row) for row in execute(target, "SELECT a, c FROM gen ORDER BY a")] == [(1, 1), (2, 2)]
+
+
+@pytest.mark.stack("server")
+async def test_other_schemas_come_back_into_an_empty_database_alone(source: str, target: str, tmp_path: Path) -> None:
+    await run(source, "CREATE SCHEMA shop", "CREATE TABLE shop.goods (n int)", "INSERT INTO shop.goods VALUES (7)")
+    backup(source, tmp_path / "file")
+    assert neoforge("db", "restore", str(tmp_path / "file"), DATABASE_URL=target).returncode == 0
+    await run(target, "UPDATE shop.goods SET n = 8")
+    refused = neoforge("db", "restore", "--replace", str(tmp_path / "file"), DATABASE_URL=target)
+    assert_one_line(refused, 1, "shop", "empty one")
+    assert execute(target, "SELECT n FROM shop.goods")[0][0] == 8
+
+
+@pytest.mark.stack("server")
+async def test_large_objects_are_refused_by_the_name_that_was_asked_for(source: str, tmp_path: Path) -> None:
+    await run(source, "SELECT lo_from_bytea(0, 'x')")
+    refused = neoforge("db", "backup", str(tmp_path / "asked"), DATABASE_URL=source)
+    assert_one_line(refused, 1, f"{tmp_path}/asked would have large objects", "pg_restore")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.stack("server")

@@ -55,6 +55,14 @@ async def test_it_is_emptied_and_migrated_again(marked: str, tmp_path: Path) -> 
     migrate.check(marked)
 
 
+@pytest.mark.stack("server")
+async def test_a_sequence_of_a_column_goes_with_its_table(marked: str, tmp_path: Path) -> None:
+    await run(marked, "CREATE TABLE gen (a serial, c int GENERATED ALWAYS AS IDENTITY)")
+    done = neoforge("db", "reset", "--yes", ENVIRONMENT="development", DATABASE_URL=marked, DATA_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "gen" not in await look(marked, lambda inspector: inspector.get_table_names())
+
+
 @pytest.mark.parametrize("environment", [{"ENVIRONMENT": "test"}, PRODUCTION], ids=["test", "production"])
 async def test_it_is_emptied_in_development_alone(marked: str, environment: dict[str, str]) -> None:
     refused = neoforge("db", "reset", "--yes", DATABASE_URL=marked, **environment)

@@ -14,11 +14,14 @@ from app.tools.postgresql import program
 
 AT_ONCE = 1_000  # lines
 WITHIN = 60  # seconds for pg_restore to end when all was read
-QUIET = ("--no-owner", "--no-comments", "--no-publications", "--no-subscriptions", "--no-security-labels")
+QUIET = ("--no-owner", "--no-publications", "--no-subscriptions", "--no-security-labels")
 _COPY = re.compile(r"COPY (?P<table>.+?)(?: \((?P<columns>.*)\))? FROM stdin;\n")
 _NAME = re.compile(r'"((?:[^"]|"")*)"|([^",.\s]+)')
 _OURS_ALONE = re.compile(r"^\\(?:un)?restrict .*\n", re.MULTILINE)  # words to psql
 _NOTHING = ("\n", "--", "SET ", "SELECT pg_catalog.set_config(", "\\restrict ", "\\unrestrict ")  # no rows
+_OF_OTHERS = re.compile(
+    r"^COMMENT ON (?:EXTENSION|SCHEMA) .* IS '(?:[^']|'')*';\n", re.MULTILINE
+)  # their owners' alone
 _SET = re.compile(r"^SET (\w+) = .*;\n", re.MULTILINE)
 
 
@@ -39,6 +42,8 @@ class Archive:
     file: Path
     version: int
     """The major version of the PostgreSQL that it is restored to. pg_restore is of that one or newer."""
+    name: Path
+    """What it is called when something is told of it: a draft has no name yet."""
 
     def check(self) -> None:
         """Read all of it.
@@ -51,7 +56,9 @@ class Archive:
                 pass
         with self._read("--list") as out:
             if any(re.match(rb"\d+; \d+ \d+ BLOB", line) for line in out):
-                raise CannotRun(f"{self.file} has large objects: restore it with pg_restore")
+                raise CannotRun(
+                    f"{self.name} would have large objects, which no row tells of: take pg_dump and pg_restore"
+                )
 
     def revision(self) -> str:
         """The revision of its schema.
@@ -63,14 +70,14 @@ class Archive:
         for _, lines in self._rows("--data-only", "--table=alembic_version", "--file=-"):
             found = found or b"".join(line for some in lines for line in some).decode()
         if not found:
-            raise CannotRun(f"{self.file} has no revision: it is no backup of this service")
+            raise CannotRun(f"{self.name} has no revision: it is no backup of this service")
         return found
 
     def statements(self, section: str, known: set[str], *, privileges: bool) -> str:
         """The SQL of `pre-data` or `post-data`, without settings that are not `known` to the server."""
         options = [f"--section={section}", *QUIET, *([] if privileges else ["--no-privileges"]), "--file=-"]
         with self._read(*options) as out:
-            text = _OURS_ALONE.sub("", out.read().decode())
+            text = _OF_OTHERS.sub("", _OURS_ALONE.sub("", out.read().decode()))
         return _SET.sub(lambda found: found[0] if found[1] in known else "", text)
 
     def rows(self) -> Iterator[tuple[Table | str, Iterator[list[bytes]]]]:
@@ -87,7 +94,7 @@ class Archive:
                 elif text.startswith("SELECT pg_catalog.setval("):
                     yield text, iter(())
                 elif not text.startswith(_NOTHING):
-                    raise CannotRun(f"{self.file} has rows that are no COPY: restore it with pg_restore")
+                    raise CannotRun(f"{self.name} has rows that are no COPY: restore it with pg_restore")
 
     @contextmanager
     def _read(self, *options: str) -> Iterator[IO[bytes]]:
@@ -106,7 +113,7 @@ class Archive:
                 raise
             if running.wait(WITHIN) != 0:
                 errors.seek(0)
-                raise CannotRun(f"{self.file} cannot be read: {errors.read().decode(errors='replace').strip()}")
+                raise CannotRun(f"{self.name} cannot be read: {errors.read().decode(errors='replace').strip()}")
 
 
 def _names(text: str) -> list[str]:

@@ -33,11 +33,13 @@ OTHERS = """
 SELECT nspname FROM pg_namespace n WHERE nspname NOT LIKE 'pg\\_%' AND nspname NOT IN ('public', 'information_schema')
 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = n.oid AND d.deptype = 'e')
 """
+# Without the sequences of columns, which go with their tables
 RELATIONS = """
 SELECT CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
 WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS kind, format('public.%I', relname) AS name
 FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass
+AND (d.deptype = 'e' OR (c.relkind = 'S' AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0)))
 """
 ROUTINES = """
 SELECT 'ROUTINE' AS kind, format('public.%I(%s)', proname, pg_get_function_identity_arguments(oid)) AS name
@@ -66,7 +68,7 @@ def backup(url: str, file: Path) -> str:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - no password is in it
         if done.returncode:
             raise CannotRun(f"pg_dump did not do it: {done.stderr.strip()}")
-        archive = Archive(draft, version)
+        archive = Archive(draft, version, file)
         archive.check()
         return archive.revision()
 
@@ -77,7 +79,7 @@ def archive(url: str, file: Path) -> Archive:
     Raises:
         CannotRun: it is damaged, or pg_restore is missing or too old.
     """
-    found = Archive(file, asyncio.run(_version(url)))
+    found = Archive(file, asyncio.run(_version(url)), file)
     found.check()
     return found
 
@@ -146,7 +148,9 @@ async def _empty_alone(url: str) -> None:
 async def _empty(connection: Any) -> None:
     others = [row["nspname"] for row in await connection.fetch(OTHERS)]
     if others:
-        raise CannotRun(f"the database has other schemas than public ({', '.join(others)}): do it by hand")
+        raise CannotRun(
+            f"the database has other schemas than public ({', '.join(others)}): do it by hand, or take an empty one"
+        )
     for kind in (RELATIONS, ROUTINES, TYPES):
         for row in await connection.fetch(kind):
             await connection.execute(f"DROP {row['kind']} IF EXISTS {row['name']} CASCADE")
