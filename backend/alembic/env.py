@@ -7,6 +7,7 @@ from typing import Any, Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.util import CommandError
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
@@ -49,7 +50,7 @@ class Steps:
         """A step's version is written, and about to be committed."""
         assert ctx.connection is not None
         if is_sqlite(ctx.connection) and ctx.connection.exec_driver_sql("PRAGMA foreign_key_check").first():
-            raise RuntimeError("the migration would leave rows that refer to nothing: it is rolled back")
+            raise CommandError("the migration would leave rows that refer to nothing: it is rolled back")
         if tell := context.config.attributes.get("done"):
             tell(ctx.connection, step.up_revision_id)
         self._left.pop(0)

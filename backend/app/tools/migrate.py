@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from traceback import walk_tb
 
 import alembic.command
 from alembic.config import Config
@@ -12,6 +13,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import settings
+from app.core.db_errors import is_unavailable
+from app.core.process import CannotRun
 
 BACKEND = Path(__file__).resolve().parents[2]
 
@@ -69,3 +72,20 @@ def apart(work: Callable[[], None]) -> None:
         if error.statement is None or error.connection_invalidated:  # the database cannot be used
             raise
         raise CommandError(f"a migration failed, and is undone: {error.orig}") from error
+    except (CommandError, CannotRun):
+        raise
+    except Exception as error:
+        where = raised_in(error)
+        if not where or is_unavailable(error):
+            raise
+        raise CommandError(f"{where}, and is undone: {type(error).__name__}: {error}") from error
+
+
+def raised_in(error: BaseException) -> str:
+    """Which migration raised it, and where; empty when none did."""
+    found = ""
+    for frame, line in walk_tb(error.__traceback__):
+        file, revision = Path(frame.f_code.co_filename), frame.f_globals.get("revision")
+        if file.parent == BACKEND / "alembic" / "versions" and revision:
+            found = f"migration {revision} failed at {file.name}:{line}"
+    return found

@@ -12,8 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 from app.tools.migrating import committed, has_changed, patiently
+from app.tools.recording import Recorded
 
 SQLITE_PAUSE = timedelta(milliseconds=150)  # longer than a writer that waits sleeps before it looks again (100 ms)
 
@@ -23,10 +25,11 @@ def create_index(name: str, table: str, columns: list[Any], **options: Any) -> N
 
     On SQLite writers wait until it is built.
     """
+    _stands_first()
     if _is_sqlite():
         op.create_index(name, table, columns, if_not_exists=True, **options)
+        _let_others_write()
         return
-    _stands_first()
     with _however_long():
         valid = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
         if not _is_script() and op.get_bind().execute(valid, {"name": _quoted(name)}).scalar() is False:
@@ -36,10 +39,11 @@ def create_index(name: str, table: str, columns: list[Any], **options: Any) -> N
 
 def drop_index(name: str, table: str) -> None:
     """`op.drop_index`, CONCURRENTLY on PostgreSQL. It may be gone."""
+    _stands_first()
     if _is_sqlite():
         op.drop_index(name, table, if_exists=True)
+        _let_others_write()
         return
-    _stands_first()
     with _however_long():
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
 
@@ -50,10 +54,11 @@ def backfill(table: str, values: str, *, where: str, key: str = "id", batch: int
     `where` has to tell what is done from what is not: it is run again after a kill, and is not to undo what a newer
     process wrote. `key` is unique. On SQLite there is a pause after each transaction, or writers would never come in.
     """
-    if _is_script():
-        op.execute(f"UPDATE {_quoted(table)} SET {values} WHERE {where}")  # noqa: S608 - a revision's own words
-        return 0
     _stands_first()
+    if _is_script():
+        with op.get_context().autocommit_block():
+            op.execute(f"UPDATE {_quoted(table)} SET {values} WHERE {where}")  # noqa: S608 - a revision's own words
+        return 0
     if _is_sqlite():
         changed = _in_batches(table, values, where, key, batch, _let_others_write)
         _let_others_write()
@@ -67,11 +72,12 @@ def require_value(table: str, column: str, kind: sa.types.TypeEngine[Any]) -> No
 
     On SQLite the table is made anew, and writers wait for that.
     """
+    _stands_first()
     if _is_sqlite():
         with op.batch_alter_table(table) as changed:
             changed.alter_column(column, existing_type=kind, nullable=False)
+        _let_others_write()
         return
-    _stands_first()
     name = _quoted(f"ck_{table}_{column}_given")
     with op.get_context().autocommit_block():
         for change in (
@@ -125,6 +131,8 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def _let_others_write() -> None:
+    if _is_script():
+        return
     connection = op.get_bind()
     connection.exec_driver_sql("COMMIT")
     committed(connection)
@@ -133,11 +141,18 @@ def _let_others_write() -> None:
 
 
 def _stands_first() -> None:
-    if not _is_script() and has_changed(op.get_bind()):
-        raise RuntimeError(
+    """Refuse a step of this module that stands behind others, on SQLite too: it would not run on PostgreSQL."""
+    if _has_changed():
+        raise CommandError(
             "this step commits what came before it, which a killed migration could not run again: "
             "give it a revision of its own, or the first place in one"
         )
+
+
+def _has_changed() -> bool:
+    """What was written, or will be told by `neoforge db lint`, since the last commit."""
+    written = op.get_context().output_buffer if _is_script() else None
+    return written.has_changed() if isinstance(written, Recorded) else not _is_script() and has_changed(op.get_bind())
 
 
 def _is_sqlite() -> bool:

@@ -7,10 +7,12 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 from sqlmodel import SQLModel
 
 import app.models  # noqa: F401 - registers the tables, whose metadata names constraints
 from app.core.process import CannotRun
+from app.tools import migrate
 from app.tools.narrowing import narrows
 
 Place = tuple[str, str]
@@ -24,11 +26,18 @@ class Recorded:
     statements: list[str] = field(default_factory=list)
     types: dict[Place, Any] = field(default_factory=dict)
     widened: set[Place] = field(default_factory=set)
+    begun: int = 0
+    """How many statements there were when the last migration began."""
 
     def write(self, text: str) -> None:
         """What Alembic writes: one statement."""
         if statement := text.strip().removesuffix(";").strip():
             self.statements.append(statement)
+
+    def has_changed(self) -> bool:
+        """Whether the transaction that is open has a statement."""
+        *_, last = (self.begun, *(place for place, one in enumerate(self.statements, 1) if one in ("COMMIT", "BEGIN")))
+        return len(self.statements) > max(last, self.begun)
 
     def flush(self) -> None:
         """Nothing is held back."""
@@ -38,7 +47,8 @@ def record(upgrades: Iterable[Callable[[], None]]) -> Recorded:
     """Run migrations in order.
 
     Raises:
-        CannotRun: one reads from the database.
+        CannotRun: one reads from the database, or raised something.
+        CommandError: one has a step that commits what came before it.
     """
     recorded = Recorded()
     options = {"as_sql": True, "literal_binds": True, "output_buffer": recorded, "transactional_ddl": True}
@@ -48,13 +58,19 @@ def record(upgrades: Iterable[Callable[[], None]]) -> Recorded:
     _watch(context.impl, recorded)
     with Operations.context(context):
         for upgrade in upgrades:
+            recorded.begun = len(recorded.statements)
             try:
                 upgrade()
+            except (CannotRun, CommandError):
+                raise
             except AttributeError as error:
                 raise CannotRun(
                     f"a migration reads from the database, which has no SQL ({error}): "
                     "let it read only where `not op.get_context().as_sql`"
                 ) from error
+            except Exception as error:
+                where = migrate.raised_in(error) or "a migration failed"
+                raise CannotRun(f"{where}: {type(error).__name__}: {error}") from error
     return recorded
 
 

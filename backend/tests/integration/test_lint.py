@@ -9,6 +9,7 @@ import pytest
 
 from app.tools import migrate
 from tests.checkouts import Checkout
+from tests.unit.test_cli import assert_one_line
 
 pytestmark = pytest.mark.any_database
 FIRST = int(migrate.head()) + 1
@@ -205,6 +206,18 @@ def test_wrong_revisions_are_told(tree: Checkout, arguments: list[str], code: in
     assert refused.returncode == code
     assert words in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("before", ["", 'op.execute("SET x.y = 1")\n', 'online.drop_index("ix", "users")\n'])
+def test_a_step_that_commits_stands_first(tmp_path: Path, before: str) -> None:
+    tree = Checkout(tmp_path / "project", "sqlite:////nowhere/app.db")
+    tree.migration(FIRST, f'{before}online.backfill("users", "locale = 1", where="locale = 2")')
+    tree.migration(FIRST + 1, 'online.create_index("ix", "users", ["locale"])')
+    done = tree.neoforge("db", "lint", f"{FIRST:04}", f"{FIRST + 1:04}")
+    if before.startswith("op"):
+        assert_one_line(done, 1, "a revision of its own")
+    else:
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_migration_that_reads_cannot_be_written_as_sql(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from app.tools import migrate
 from tests.checkouts import Checkout
 from tests.databases import empty_database
 from tests.services import Services, execute
+from tests.unit.test_cli import assert_one_line
 
 ORDERS = """
 from datetime import datetime
@@ -123,6 +124,14 @@ def test_nothing_new_is_refused_unless_it_was_asked_for(tree: Checkout) -> None:
     assert tree.neoforge("db", "revision", "-m", "nothing", "--empty").returncode == 0
     assert len(tree.migrations() - before) == 1
     in_form(tree)
+
+
+def test_a_migration_that_raises_is_told_in_one_line(tree: Checkout) -> None:
+    file = tree.migration(NUMBER, 'raise ValueError("no such\\nplan")')
+    for command in ("upgrade", "lint"):
+        refused = tree.neoforge("db", command)
+        assert_one_line(refused, 1, f"migration {NUMBER:04} failed at {file.name}:14", "ValueError: no such plan")
+    assert tree.neoforge("db", "current").stdout.startswith(f"{NUMBER - 1:04} ")
 
 
 @pytest.mark.parametrize(
