@@ -8,6 +8,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.util import CommandError
+from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
@@ -16,11 +17,14 @@ from sqlmodel.sql.sqltypes import AutoString
 import app.models  # noqa: F401 - registers the tables
 from app.core.config import settings
 from app.core.sql import UTCDateTime
-from app.tools.migrating import in_turn, migration_engine
+from app.tools.migrating import in_turn, migration_engine, without_parameters
 
 
 def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:
     """Write our types into a new revision by their short names."""
+    text = item.arg.text if isinstance(getattr(item, "arg", None), TextClause) else ""
+    if kind == "server_default" and ":" in text:  # which Alembic would write as a parameter
+        return f"sa.text({without_parameters(text)!r})"
     if kind == "type" and isinstance(item, UTCDateTime):
         autogen.imports.add("from app.core.sql import UTCDateTime")
         return "UTCDateTime()"

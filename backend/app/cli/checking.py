@@ -4,14 +4,16 @@ import click
 
 from app.cli.faults import DONE, FAILED
 from app.core.config import settings
+from app.core.config_servers import is_malformed
 from app.tools import differences
 
 
 def run(postgresql: str | None) -> int:
     """The exit code: 0 when they are, on every engine that was looked at."""
     url = postgresql or settings.migration_database_url
-    if postgresql and not postgresql.startswith(("postgresql://", "postgres://")):
+    if postgresql and (not postgresql.startswith(("postgresql://", "postgres://")) or is_malformed(postgresql)):
         raise click.UsageError("--postgresql is a URL, as postgresql://localhost/postgres.")
+    click.echo(f"not looked at: {differences.NOT_COMPARED}")
     with differences.on_sqlite() as empty:
         same = _say("SQLite", differences.found(empty))
     if url.startswith("sqlite"):

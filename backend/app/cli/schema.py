@@ -2,6 +2,7 @@
 
 import asyncio
 
+import click
 from alembic.runtime.migration import MigrationContext
 
 from app.core.config import settings
@@ -15,6 +16,10 @@ def upgrade(revision: str) -> None:
     if settings.migration_database_url.startswith(f"sqlite:///{settings.data_dir}/"):
         private_folder(settings.data_dir)
     migrate.upgrade(revision=revision)
+    if revision in migrate.known() and (found := revisions()[0]) != revision:
+        click.echo(
+            f"the database is at {found}, newer than {revision}: `neoforge db downgrade {revision}` goes back", err=True
+        )
 
 
 def revisions() -> tuple[str, str]:

@@ -24,7 +24,8 @@ def run() -> NoReturn:
     if file is None:
         name, environment = postgresql.told(settings.database_url)
         program = str(postgresql.program("psql", newest=True))
-        os.execvpe(program, [program, f"--dbname={name}"], environment)  # noqa: S606 - it takes this process's place
+        stops = [] if sys.stdin.isatty() else ["--set=ON_ERROR_STOP=1"]  # and its exit code says so
+        os.execvpe(program, [program, *stops, f"--dbname={name}"], environment)  # noqa: S606 - it takes this process's place
     if not file.is_file():
         raise CannotRun(f"there is no SQLite database {file}: `neoforge db upgrade` makes it")
     found = shutil.which("sqlite3")

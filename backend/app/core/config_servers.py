@@ -37,6 +37,7 @@ class ServerRules(BaseModel):
                 "is SQLite: set a postgresql:// URL, "
                 "or ALLOW_SQLITE_IN_PRODUCTION=true if one machine is what you want",
             )
+        require(not is_malformed(value), "is not a URL: see its port, and the brackets of an IPv6 address")
         _safe_on_the_way(value, info, "?sslmode=verify-full")
         return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", value)
 
@@ -95,6 +96,16 @@ def _safe_on_the_way(url: str, info: ValidationInfo, how: str) -> None:
         not production(info) or not distant or verified,
         f"leads over the network: production needs {how}, or its host's name in PLAINTEXT_HOSTS",
     )
+
+
+def is_malformed(url: str) -> bool:
+    """Whether the port of a database's URL is no port, or a bracket of its host is missing."""
+    place = url.partition("://")[2].partition("@")
+    try:
+        _ = urlsplit(f"//{place[2] or place[0]}").port
+    except ValueError:
+        return True
+    return False
 
 
 def production(info: ValidationInfo) -> bool:

@@ -20,6 +20,10 @@ from app.core.process import CannotRun
 from app.tools import migrate
 from app.tools.narrowing import told
 
+NOT_COMPARED = (
+    "CHECK constraints, server defaults, primary keys, conditions and expressions of indexes, "
+    "values of an Enum, sqlite_autoincrement: migrate and look at a change of these by hand"
+)
 _NO_DATABASE = "42501"  # PostgreSQL's code for a privilege that is not there
 _ONLY = {"add": "is in the models alone", "remove": "is in the migrations alone"}
 

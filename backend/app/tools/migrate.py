@@ -9,12 +9,13 @@ import alembic.command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import settings
 from app.core.db_errors import is_unavailable
 from app.core.process import CannotRun
+from app.tools.backups import files
 
 BACKEND = Path(__file__).resolve().parents[2]
 
@@ -38,7 +39,15 @@ def upgrade(url: str | None = None, revision: str = "head", done: Done | None = 
     Raises:
         CommandError: a step failed, and is undone.
     """
+    _make_private(url or settings.migration_database_url)
     apart(lambda: alembic.command.upgrade(config(url, done), revision))
+
+
+def _make_private(url: str) -> None:
+    """A new file of SQLite is its owner's alone. What is wrong with its place, SQLite tells."""
+    parsed = make_url(url)
+    if parsed.drivername.startswith("sqlite") and parsed.database not in (None, "", ":memory:"):
+        files.make_private(Path(parsed.database or ""))
 
 
 def downgrade(url: str | None = None, revision: str = "-1", done: Done | None = None) -> None:

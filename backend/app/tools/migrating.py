@@ -1,7 +1,9 @@
 """What a migration may take from the service that runs beside it: time without end, and locks for moments only."""
 
 import fcntl
+import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,10 +43,23 @@ LIMITS = {
 }
 """Settings of a migration's connection to PostgreSQL."""
 _NOT_NOW = {"55P03", "40P01"}  # no lock in time; a deadlock, broken up
+_PARAMETER = re.compile(r"(?<![:\w\\]):\w+(?!:)")  # what SQLAlchemy takes for one
 _CHANGED = "changed"
 _CHANGES_NOTHING = {"SELECT", "PRAGMA", "SHOW", "SET", "RESET", "BEGIN", "COMMIT", "ROLLBACK"}
 
 T = TypeVar("T")
+
+
+def without_parameters(text: str) -> str:
+    """SQL in which `:name` stands for itself, for `sa.text`."""
+    return _PARAMETER.sub(r"\\\g<0>", text)
+
+
+@sa.event.listens_for(sa.Table, "column_reflect")
+def _keep_colons(_inspector: Any, _table: Any, column: Any) -> None:
+    """What was read of a default becomes a `sa.text`: that of 'at :x' would be 'at NULL' in the table made anew."""
+    if isinstance(column.get("default"), str):
+        column["default"] = without_parameters(column["default"])
 
 
 def migration_engine(url: str) -> AsyncEngine:
@@ -126,7 +141,7 @@ def _alone_sqlite(connection: Connection) -> Iterator[None]:
     if not file or file == ":memory:":
         yield
         return
-    with open(f"{file}-migrating", "ab") as lock:  # noqa: PTH123 - a URL's text, which may be no path of this system
+    with open(f"{file}-migrating", "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
 
         def take() -> bool:
             with suppress(BlockingIOError):

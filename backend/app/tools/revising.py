@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import alembic.command
+import sqlalchemy as sa
 from alembic.operations import ops
 from alembic.script import ScriptDirectory
 
@@ -85,6 +86,7 @@ def _settle(
             "table=True in app/models; --empty writes one to fill by hand)"
         )
     _write_types_as_before(up, down)
+    _refuse_enumerations(up)
     found = list(destructive(up))
     if found and not may_destroy:
         raise CannotRun(
@@ -112,6 +114,20 @@ def _write_types_as_before(up: ops.UpgradeOps, down: ops.DowngradeOps) -> None:
         if op.modify_type is not None:
             op.modify_type = types.get((op.table_name, op.column_name), op.modify_type)
             _cast(op, op.existing_type)
+
+
+def _refuse_enumerations(up: ops.UpgradeOps) -> None:
+    """An enumeration with other values is the same type by its name, which no ALTER COLUMN changes."""
+    for op in enums.altered(up):
+        old, new = op.existing_type, op.modify_type
+        if isinstance(old, sa.Enum) and isinstance(new, sa.Enum) and old.name == new.name:
+            more = [value for value in new.enums if value not in old.enums]
+            raise CannotRun(
+                f"the values of {new.name} have changed at {op.table_name}.{op.column_name} "
+                f"(new: {', '.join(more) or 'none'}): "
+                f"write that by hand into an --empty one, as ALTER TYPE {enums.quoted(str(new.name))} ADD VALUE '…' on "
+                "PostgreSQL and op.batch_alter_table on SQLite"
+            )
 
 
 def _cast(op: ops.AlterColumnOp, old: Any) -> None:

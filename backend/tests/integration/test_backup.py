@@ -248,6 +248,18 @@ async def test_a_restore_that_runs_out_of_room_loses_nothing(source: str, servic
     assert [path.name for path in database.parent.glob(f"{database.name}.before-restore-*")] == []
 
 
+@pytest.mark.stack("embedded")
+async def test_a_backup_that_runs_out_of_room_leaves_nothing(source: str, tmp_path: Path) -> None:
+    await run(source, "CREATE TABLE large (data BLOB)", "INSERT INTO large VALUES (zeroblob(4000000))")
+    command = f'ulimit -f 2000; exec "{sys.executable}" -m app.cli db backup "{tmp_path}/file"'
+    environment = {**os.environ, "DATABASE_URL": source}
+    environment.pop("COVERAGE_PROCESS_CONFIG", None)  # it writes a file too
+    limited = ["bash", "-c", command]
+    done = subprocess.run(limited, cwd=BACKEND, env=environment, capture_output=True, text=True, timeout=60)
+    assert_one_line(done, 1, f"{tmp_path}/file cannot be written")
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- PostgreSQL -----------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,42 @@ def test_the_shell_has_the_password_in_its_environment(services: Services) -> No
     assert f"/{url.database}" in arguments
     assert password.strip() == (url.password or "")
     assert not url.password or url.password not in arguments
+
+
+@pytest.mark.parametrize("statement", ["SELECT nothing;", "SELECT 1;"])
+def test_a_shell_without_a_terminal_fails_with_its_statement(services: Services, statement: str) -> None:
+    done = neoforge("db", "shell", stdin=statement, DATABASE_URL=own_database(services, "shell"))
+    assert (done.returncode == 0) == ("nothing" not in statement), done.stderr
+
+
+def test_an_older_revision_is_no_upgrade(services: Services) -> None:
+    done = neoforge("db", "upgrade", "0003", DATABASE_URL=own_database(services, "newer"))
+    assert done.returncode == 0
+    assert f"the database is at {migrate.head()}, newer than 0003" in done.stderr
+
+
+@pytest.mark.any_database
+def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    new, restored = (f"sqlite:///{tmp_path}/{name}.db" for name in ("new", "restored"))
+    assert neoforge("db", "upgrade", DATABASE_URL=new).returncode == 0
+    assert neoforge("db", "backup", str(tmp_path / "file"), DATABASE_URL=new).returncode == 0
+    assert neoforge("db", "restore", str(tmp_path / "file"), DATABASE_URL=restored).returncode == 0
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert {"new.db", "restored.db", "file"} <= modes.keys()
+    assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.any_database
+@pytest.mark.parametrize("place", ["h:abc", "h:99999", "[::1"])
+@pytest.mark.parametrize("command", ["check", "upgrade", "backup"])
+def test_a_url_that_is_none_is_told(place: str, command: str, tmp_path: Path) -> None:
+    url = f"postgresql://u:hunter22@{place}/d"
+    more = [str(tmp_path / "file")] if command == "backup" else []
+    refused = neoforge("db", command, *more, DATABASE_URL=url)
+    assert_one_line(refused, 1, "DATABASE_URL is not a URL")
+    assert "hunter22" not in refused.stderr
+    if command == "check":
+        assert_one_line(neoforge("db", "check", "--postgresql", url), 2, "--postgresql is a URL")
 
 
 @pytest.mark.any_database

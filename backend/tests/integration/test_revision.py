@@ -12,6 +12,7 @@ import pytest
 from app.tools import migrate
 from tests.checkouts import Checkout
 from tests.databases import empty_database
+from tests.schema import look
 from tests.services import Services, execute
 from tests.unit.test_cli import assert_one_line
 
@@ -126,6 +127,28 @@ def test_nothing_new_is_refused_unless_it_was_asked_for(tree: Checkout) -> None:
     in_form(tree)
 
 
+def test_a_default_with_a_colon_stays_what_it_is(tree: Checkout) -> None:
+    said = "it's 100% :x at 10:30"
+    place = f'    place: str = Field(default="", max_length=40, sa_column_kwargs={{"server_default": "{said}"}})\n'
+    for number, field in enumerate((place, place.replace("40", "50"))):
+        tree.model("order", ORDERS + field)
+        done = tree.neoforge("db", "revision", "-m", f"places {number}")
+        assert done.returncode == 0, done.stderr
+    in_form(tree)
+    up_down_up(tree)
+    made = asyncio.run(look(tree.url, lambda inspector: inspector.get_columns("orders")))
+    (default,) = [column["default"] for column in made if column["name"] == "place"]
+    assert "'it''s 100% :x at 10:30'" in default
+
+
+def test_more_values_of_an_enumeration_are_for_a_hand(shop: Checkout) -> None:
+    before = shop.migrations()
+    shop.model("order", ORDERS.replace('    paid = "paid"', '    paid = "paid"\n    returned = "returned"'))
+    refused = shop.neoforge("db", "revision", "-m", "returned", "--destructive")
+    assert_one_line(refused, 1, "orders.state", "new: returned", "ALTER TYPE orderstate ADD VALUE")
+    assert shop.migrations() == before
+
+
 def test_a_migration_that_raises_is_told_in_one_line(tree: Checkout) -> None:
     file = tree.migration(NUMBER, 'raise ValueError("no such\\nplan")')
     for command in ("upgrade", "lint"):
@@ -216,6 +239,7 @@ def test_each_difference_is_told_plainly(shop: Checkout, services: Services) -> 
         "nullable of orders.note is NULL in the migrations and NOT NULL in the models",
         "type of orders.number is VARCHAR(32) in the migrations and VARCHAR(33) in the models",
     ]
+    assert "not looked at: CHECK constraints, server defaults" in done.stdout
     engines = ["SQLite", "PostgreSQL"] if services.stack == "server" else ["SQLite"]
     found = [line for line in done.stdout.splitlines() if "not looked at" not in line]
     assert sorted(found) == sorted(f"{engine}: {one}" for engine in engines for one in expected)

@@ -2,8 +2,9 @@
 
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.core.process import CannotRun
@@ -16,7 +17,7 @@ def new_file(file: Path) -> Iterator[Path]:
     """A draft that only its owner may read, which gets the name `file` when the block ends well, and else goes.
 
     Raises:
-        CannotRun: `file` is there already, or cannot be made.
+        CannotRun: `file` is there already, or cannot be made or written.
     """
     refusal = CannotRun(f"{file} is there already: name a new file")
     if os.path.lexists(file):
@@ -32,9 +33,18 @@ def new_file(file: Path) -> Iterator[Path]:
         os.link(draft, file)  # unlike a rename it replaces nothing that came meanwhile
     except FileExistsError:
         raise refusal from None
+    except (OSError, sqlite3.Error) as error:  # as when the disk is full
+        raise CannotRun(f"{file} cannot be written: {error}") from None
     finally:
-        draft.unlink(missing_ok=True)
+        for part in ("", "-journal", "-wal", "-shm"):  # SQLite's
+            draft.with_name(draft.name + part).unlink(missing_ok=True)
     _to_disk(file.parent)
+
+
+def make_private(file: Path) -> None:
+    """An empty file for its owner alone, where there is none and one can be made."""
+    with suppress(OSError):
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def kind_of(file: Path) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from app.core.process import CannotRun
-from app.tools.backups.files import new_file
+from app.tools.backups.files import make_private, new_file
 from app.tools.digest import Digest
 
 BUSY = 15.0  # seconds that it waits for who writes
@@ -41,6 +41,7 @@ def restore(file: Path, target: Path) -> Digests:
     if not is_new:
         with new_file(kept) as draft:
             _snapshot(target, draft)
+    make_private(target)
     before = {} if is_new else digests(kept)
     try:
         _copy(file, target)
