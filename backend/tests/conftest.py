@@ -72,16 +72,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     and its relay would take the rows of tests that play the relay themselves.
     """
     stack = config.stash[SERVICES].stack
-    elsewhere = [item for item in items if any(_name(mark) != stack for mark in item.iter_markers("stack"))]
+    elsewhere = [item for item in items if any(mark.kwargs["name"] != stack for mark in item.iter_markers("stack"))]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
     items.sort(key=lambda item: "worker" in getattr(item, "fixturenames", ()))
-
-
-def _name(mark: pytest.Mark) -> str:
-    """The stack that a test is for, however the mark was written."""
-    return str(mark.kwargs["name"] if mark.kwargs else mark.args[0])
 
 
 def pytest_report_header(config: pytest.Config) -> str:

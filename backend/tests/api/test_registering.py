@@ -27,7 +27,7 @@ from tests.short_ways import USUALLY, comparable, recorded_once
 
 WAYS = pytest.mark.parametrize("more", [{}, USUALLY], ids=["short", "usual"])
 HEADERS = {"X-Request-ID": "the-same", "User-Agent": "a browser", "Accept-Language": "de"}
-on_postgresql = pytest.mark.stack("server")
+on_postgresql = pytest.mark.stack(name="server")
 
 
 async def register(client: AsyncClient, email: str, **more: Any) -> Response:

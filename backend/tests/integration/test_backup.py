@@ -189,7 +189,7 @@ async def test_a_backup_of_the_other_engine_is_told(source: str, tmp_path: Path)
 # --- SQLite ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.stack("embedded")
+@pytest.mark.stack(name="embedded")
 def test_a_backup_is_one_moment_of_a_database_that_is_being_written(source: str, tmp_path: Path) -> None:
     database = make_url(source).database
     assert database is not None
@@ -215,7 +215,7 @@ def test_a_backup_is_one_moment_of_a_database_that_is_being_written(source: str,
     assert counted[0] >= 50
 
 
-@pytest.mark.stack("embedded")
+@pytest.mark.stack(name="embedded")
 async def test_a_database_that_is_damaged_is_told_when_it_is_backed_up(source: str, tmp_path: Path) -> None:
     """An index that has not what it says: whoever asks by it finds nothing."""
     await run(source, "CREATE INDEX ix ON installation (secret_check)", "UPDATE installation SET secret_check = 'x'")
@@ -229,7 +229,7 @@ async def test_a_database_that_is_damaged_is_told_when_it_is_backed_up(source: s
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.stack("embedded")
+@pytest.mark.stack(name="embedded")
 async def test_a_restore_that_runs_out_of_room_loses_nothing(source: str, services: Services, tmp_path: Path) -> None:
     """The system refuses files that are larger than what the database has, and smaller than the backup."""
     other = own_database(services, "full")
@@ -248,7 +248,7 @@ async def test_a_restore_that_runs_out_of_room_loses_nothing(source: str, servic
     assert [path.name for path in database.parent.glob(f"{database.name}.before-restore-*")] == []
 
 
-@pytest.mark.stack("embedded")
+@pytest.mark.stack(name="embedded")
 async def test_a_backup_that_runs_out_of_room_leaves_nothing(source: str, tmp_path: Path) -> None:
     await run(source, "CREATE TABLE large (data BLOB)", "INSERT INTO large VALUES (zeroblob(4000000))")
     command = f'ulimit -f 2000; exec "{sys.executable}" -m app.cli db backup "{tmp_path}/file"'
@@ -263,7 +263,7 @@ async def test_a_backup_that_runs_out_of_room_leaves_nothing(source: str, tmp_pa
 # --- PostgreSQL -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_a_restore_whose_rows_are_not_those_of_the_backup_is_undone(
     source: str, services: Services, tmp_path: Path
 ) -> None:
@@ -282,7 +282,7 @@ async def test_a_restore_whose_rows_are_not_those_of_the_backup_is_undone(
     assert await rows(other) == before
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_a_restore_that_fails_halfway_loses_nothing(source: str, services: Services, tmp_path: Path) -> None:
     """The backup grants something to a role that is not there any more."""
     other, role = own_database(services, "halfway"), f"neoforge_test_{secrets.token_hex(4)}"
@@ -304,7 +304,7 @@ async def test_a_restore_that_fails_halfway_loses_nothing(source: str, services:
     assert await rows(other) == await rows(source)
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_grants_and_sequences_come_back(source: str, target: str, tmp_path: Path) -> None:
     role = f"neoforge_test_{secrets.token_hex(4)}"
     await run(source, *["INSERT INTO changes (topic, subject, xid, created_at) VALUES ('t', 's', 1, now())"] * 3)
@@ -321,7 +321,7 @@ async def test_grants_and_sequences_come_back(source: str, target: str, tmp_path
         execute(source, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_sequences_of_columns_and_comments_come_back(source: str, target: str, tmp_path: Path) -> None:
     await run(
         source,
@@ -341,7 +341,7 @@ async def test_sequences_of_columns_and_comments_come_back(source: str, target: 
     assert [tuple(row) for row in execute(target, "SELECT a, c FROM gen ORDER BY a")] == [(1, 1), (2, 2)]
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_other_schemas_come_back_into_an_empty_database_alone(source: str, target: str, tmp_path: Path) -> None:
     await run(source, "CREATE SCHEMA shop", "CREATE TABLE shop.goods (n int)", "INSERT INTO shop.goods VALUES (7)")
     backup(source, tmp_path / "file")
@@ -352,7 +352,7 @@ async def test_other_schemas_come_back_into_an_empty_database_alone(source: str,
     assert execute(target, "SELECT n FROM shop.goods")[0][0] == 8
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_large_objects_are_refused_by_the_name_that_was_asked_for(source: str, tmp_path: Path) -> None:
     await run(source, "SELECT lo_from_bytea(0, 'x')")
     refused = neoforge("db", "backup", str(tmp_path / "asked"), DATABASE_URL=source)
@@ -360,7 +360,7 @@ async def test_large_objects_are_refused_by_the_name_that_was_asked_for(source: 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_a_restore_that_is_killed_loses_nothing(source: str, services: Services, tmp_path: Path) -> None:
     """It waits for a table that somebody reads; by then it has dropped others."""
     other = own_database(services, "killed")
@@ -381,7 +381,7 @@ async def test_a_restore_that_is_killed_loses_nothing(source: str, services: Ser
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 def test_the_password_is_not_among_the_arguments(source: str, tmp_path: Path) -> None:
     """Beside the real programs, as the first on PATH, one that notes how it was called and becomes the real one."""
     real, own = postgresql.program("pg_dump", server_version(source)), tmp_path / "bin"

@@ -56,7 +56,7 @@ async def test_it_is_emptied_and_migrated_again(marked: str, tmp_path: Path) -> 
     migrate.check(marked)
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_a_sequence_of_a_column_goes_with_its_table(marked: str, tmp_path: Path) -> None:
     await run(marked, "CREATE TABLE gen (a serial, c int GENERATED ALWAYS AS IDENTITY)")
     done = neoforge("db", "reset", "--yes", ENVIRONMENT="development", DATABASE_URL=marked, DATA_DIR=str(tmp_path))
@@ -99,7 +99,7 @@ def test_a_database_elsewhere_has_to_be_named() -> None:
     assert "hunter22" not in refused.stderr
 
 
-@pytest.mark.stack("embedded")
+@pytest.mark.stack(name="embedded")
 def test_the_embedded_database_is_not_emptied_under_a_running_stack(tmp_path: Path) -> None:
     development = {"ENVIRONMENT": "development", "DATABASE_URL": "", "DATA_DIR": str(tmp_path / "data")}
     assert neoforge("db", "upgrade", **development).returncode == 0
@@ -109,7 +109,7 @@ def test_the_embedded_database_is_not_emptied_under_a_running_stack(tmp_path: Pa
     assert neoforge("db", "reset", "--yes", **development).returncode == 0
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 def test_the_shell_has_the_password_in_its_environment(services: Services) -> None:
     url = make_url(own_database(services, "shown")).update_query_dict({"prepared_statement_cache_size": "0"})
     looking = "\\! tr '\\0' ' ' < /proc/$PPID/cmdline\n\\! echo \"password $PGPASSWORD\"\n"

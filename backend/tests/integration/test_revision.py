@@ -245,7 +245,7 @@ def test_each_difference_is_told_plainly(shop: Checkout, services: Services) -> 
     assert sorted(found) == sorted(f"{engine}: {one}" for engine in engines for one in expected)
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 def test_a_check_leaves_nothing_on_the_server(shop: Checkout, services: Services) -> None:
     done = shop.neoforge("db", "check")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -271,7 +271,7 @@ def test_an_index_that_could_not_be_made_is_made_by_the_next_run(tree: Checkout)
     assert "UNIQUE" in again.stderr.upper()  # it holds
 
 
-@pytest.mark.stack("server")
+@pytest.mark.stack(name="server")
 async def test_processes_that_wait_do_not_keep_an_index_from_being_made(tree: Checkout) -> None:
     tree.migration(NUMBER, 'online.create_index("ix_mark", "users", ["locale"])')
     command = (sys.executable, "-m", "app.cli", "db", "upgrade")
