@@ -31,10 +31,10 @@ from tests.services import BACKEND, Services, execute
 from tests.unit.test_cli import assert_one_line
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.both_ways
+
 WRITER = """
 import sqlite3, sys
-
-pytestmark = pytest.mark.both_ways
 connection = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
 connection.execute("PRAGMA journal_mode = WAL")
 number = 0

@@ -16,6 +16,8 @@ from tests.schema import look
 from tests.services import Services, execute
 from tests.unit.test_cli import assert_one_line
 
+pytestmark = pytest.mark.both_ways
+
 ORDERS = """
 from datetime import datetime
 from decimal import Decimal
@@ -27,8 +29,6 @@ from sqlmodel import Field
 
 from app.core.sql import UTCDateTime
 from app.models.base import JSON_TYPE, Table
-
-pytestmark = pytest.mark.both_ways
 
 OPEN = text("paid_at IS NULL")
 
