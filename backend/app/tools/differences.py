@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-import sqlalchemy as sa
+import asyncpg
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Connection, make_url
@@ -18,13 +18,13 @@ import app.models  # noqa: F401 - registers the tables
 from app.core.db import build_engine
 from app.core.process import CannotRun
 from app.tools import migrate
+from app.tools.copying.postgresql import opened
 from app.tools.narrowing import told
 
 NOT_COMPARED = (
     "CHECK constraints, server defaults, primary keys, conditions and expressions of indexes, "
     "values of an Enum, sqlite_autoincrement: migrate and look at a change of these by hand"
 )
-_NO_DATABASE = "42501"  # PostgreSQL's code for a privilege that is not there
 _ONLY = {"add": "is in the models alone", "remove": "is in the migrations alone"}
 
 
@@ -45,9 +45,7 @@ def on_postgresql(server: str) -> Iterator[str]:
     name = f"neoforge_check_{secrets.token_hex(6)}"
     try:
         asyncio.run(_alone(server, f"CREATE DATABASE {name} TEMPLATE template0"))
-    except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != _NO_DATABASE:
-            raise
+    except asyncpg.InsufficientPrivilegeError:
         raise CannotRun(
             "this role may not create the database that the check makes and drops: "
             "give the URL of one that may with --postgresql, as of a server for development"
@@ -70,9 +68,9 @@ async def _compared(url: str) -> list[str]:
 
 
 async def _alone(url: str, statement: str) -> None:
-    async with _connected(url) as connection:
-        apart = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await apart.execute(sa.text(statement))
+    """On a busy server it waits for a checkpoint, which may take longer than a statement of a request."""
+    async with opened(url, "server") as connection:
+        await connection.execute(statement)
 
 
 @asynccontextmanager
