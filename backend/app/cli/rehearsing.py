@@ -18,7 +18,7 @@ from app.core.config import settings
 from app.core.logging import set_up
 from app.core.process import CannotRun
 from app.tools.copying import ends
-from app.tools.copying.postgresql import opened
+from app.tools.copying.postgresql import on_server
 from app.tools.rehearsing import Rehearsal, rehearse
 
 
@@ -53,18 +53,13 @@ async def _scratch(source: str, target: str | None) -> AsyncIterator[str]:
         if ends.sqlite_file(server) is not None:
             raise CannotRun("name an empty PostgreSQL database with --to, or a server to make one on by DATABASE_URL")
         name = f"neoforge_rehearsal_{secrets.token_hex(4)}"
-        await _execute(server, f'CREATE DATABASE "{name}"')
+        await on_server(server, f'CREATE DATABASE "{name}"')
         try:
             yield make_url(server).set(database=name).render_as_string(hide_password=False)
         finally:
-            await _execute(
+            await on_server(
                 server, f'DROP DATABASE "{name}" WITH (FORCE)'
             )  # a migration that was stopped may stand in it
-
-
-async def _execute(server: str, statement: str) -> None:
-    async with opened(server, "server for the rehearsal") as connection:
-        await connection.execute(statement)
 
 
 def _lines(seen: Rehearsal) -> list[str]:

@@ -18,7 +18,7 @@ import app.models  # noqa: F401 - registers the tables
 from app.core.db import build_engine
 from app.core.process import CannotRun
 from app.tools import migrate
-from app.tools.copying.postgresql import opened
+from app.tools.copying.postgresql import on_server
 from app.tools.narrowing import told
 
 NOT_COMPARED = (
@@ -44,7 +44,7 @@ def on_postgresql(server: str) -> Iterator[str]:
     """
     name = f"neoforge_check_{secrets.token_hex(6)}"
     try:
-        asyncio.run(_alone(server, f"CREATE DATABASE {name} TEMPLATE template0"))
+        asyncio.run(on_server(server, f"CREATE DATABASE {name} TEMPLATE template0"))
     except asyncpg.InsufficientPrivilegeError:
         raise CannotRun(
             "this role may not create the database that the check makes and drops: "
@@ -53,7 +53,7 @@ def on_postgresql(server: str) -> Iterator[str]:
     try:
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
     finally:
-        asyncio.run(_alone(server, f"DROP DATABASE {name} WITH (FORCE)"))
+        asyncio.run(on_server(server, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def found(url: str) -> list[str]:
@@ -65,12 +65,6 @@ def found(url: str) -> list[str]:
 async def _compared(url: str) -> list[str]:
     async with _connected(url) as connection:
         return await connection.run_sync(_differences)
-
-
-async def _alone(url: str, statement: str) -> None:
-    """On a busy server it waits for a checkpoint, which may take longer than a statement of a request."""
-    async with opened(url, "server") as connection:
-        await connection.execute(statement)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """A PostgreSQL database, read as lines."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from app.core.process import CannotRun
 from app.tools.copying.ahead import Put, produced
 from app.tools.copying.lines import NULL, Lines
 
+TRIES = 10  # to make or drop a database, a second apart
 LOCK_TIMEOUT = "10s"  # for whoever else is there
 SEQUENCES = """
     SELECT quote_ident(a.attname) AS column, pg_get_serial_sequence($1, a.attname) AS sequence FROM pg_attribute a
@@ -53,6 +55,25 @@ async def opened(url: str, what: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close(timeout=CONNECT_TIMEOUT.total_seconds())
+
+
+async def on_server(url: str, statement: str) -> None:
+    """Make or drop a database, again while the server still holds one of the two; there is no limit of time to that.
+
+    Raises:
+        CannotRun: the server cannot be reached.
+        asyncpg.PostgresError: it refuses.
+    """
+    async with opened(url, "server") as connection:
+        for left in reversed(range(TRIES)):
+            try:
+                await connection.execute(statement)
+            except asyncpg.ObjectInUseError:
+                if not left:
+                    raise
+                await asyncio.sleep(1)
+            else:
+                return
 
 
 def place(url: str) -> str:
