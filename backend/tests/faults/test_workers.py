@@ -73,14 +73,15 @@ async def messages(stack: Stack) -> set[str]:
 
 async def test_a_worker_is_killed_on_and_on_and_every_task_has_its_effect_once(start: Start) -> None:
     stack = await start(ROLES)
-    number, kills = rounds(20_000, 1_000), rounds(25, 3)
+    batch, kills, number = rounds(20_000, 1_000), rounds(25, 3), 0
     async with database(stack) as engine:
         async with AsyncSession(engine) as db:
             await prepare(db)
-        await promise(engine, EFFECT, number)
         while stack.kills < kills:
             done = (await states(engine))["succeeded"]
-            further = done + number // (2 * kills)
+            await promise(engine, EFFECT, batch - (number - done))  # so that each kill hits one with much to do
+            number = done + batch
+            further = done + batch // (2 * kills)
 
             async def came_further(further: int = further) -> bool:
                 return (await states(engine))["succeeded"] >= further
