@@ -29,7 +29,10 @@ class Checkout:
 
     def model(self, name: str, text: str) -> None:
         """Write a file of models, as a person would who adds one."""
-        (self.backend / "app" / "models" / f"{name}.py").write_text(text)
+        models = self.backend / "app" / "models"
+        (models / f"{name}.py").write_text(text)
+        for compiled in (models / "__pycache__").glob(f"{name}.*"):  # one of the same second and size is taken for it
+            compiled.unlink()
 
     def migration(self, number: int, upgrade: str, said: str = "a migration") -> Path:
         """Write the next migration by hand."""
