@@ -19,8 +19,6 @@ from tests.services import BACKEND, Services
 from tests.terminals import read_to_end
 from tests.unit.test_cli import assert_one_line
 
-pytestmark = pytest.mark.both_ways
-
 MARK = "INSERT INTO paused_queues (name, paused_at) VALUES ('mark', '2026-11-28 12:00:00.000000')"
 PRODUCTION = {
     "ENVIRONMENT": "production",

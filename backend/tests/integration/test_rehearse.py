@@ -17,7 +17,7 @@ from tests.schema import run
 from tests.services import BACKEND, Services, execute
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.any_server, pytest.mark.both_ways]
+pytestmark = pytest.mark.any_server
 NEXT = '''"""{about}"""
 
 import sqlalchemy as sa

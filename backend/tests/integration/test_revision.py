@@ -16,8 +16,6 @@ from tests.schema import look
 from tests.services import Services, execute
 from tests.unit.test_cli import assert_one_line
 
-pytestmark = pytest.mark.both_ways
-
 ORDERS = """
 from datetime import datetime
 from decimal import Decimal

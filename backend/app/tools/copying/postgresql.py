@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import asyncpg
 from sqlalchemy.engine import make_url
@@ -13,7 +14,7 @@ from app.core.process import CannotRun
 from app.tools.copying.ahead import Put, produced
 from app.tools.copying.lines import NULL, Lines
 
-TRIES = 10  # to make or drop a database, a second apart
+TRIES, WAITED = 3, timedelta(seconds=15)  # to make or drop a database, and for each
 LOCK_TIMEOUT = "10s"  # for whoever else is there
 SEQUENCES = """
     SELECT quote_ident(a.attname) AS column, pg_get_serial_sequence($1, a.attname) AS sequence FROM pg_attribute a
@@ -58,19 +59,19 @@ async def opened(url: str, what: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def on_server(url: str, statement: str) -> None:
-    """Make or drop a database, again while the server still holds one of the two; there is no limit of time to that.
+    """Make or drop a database, again while the server still holds one of the two.
 
     Raises:
-        CannotRun: the server cannot be reached.
+        CannotRun: the server cannot be reached, or did not come to it.
         asyncpg.PostgresError: it refuses.
     """
     async with opened(url, "server") as connection:
         for left in reversed(range(TRIES)):
             try:
-                await connection.execute(statement)
-            except asyncpg.ObjectInUseError:
+                await connection.execute(statement, timeout=WAITED.total_seconds())
+            except (asyncpg.ObjectInUseError, TimeoutError) as error:
                 if not left:
-                    raise
+                    raise CannotRun(f"the server did not come to `{statement}`: run it by hand later") from error
                 await asyncio.sleep(1)
             else:
                 return
