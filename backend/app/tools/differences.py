@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
+import structlog
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Connection, make_url
@@ -25,6 +26,7 @@ NOT_COMPARED = (
     "CHECK constraints, server defaults, primary keys, conditions and expressions of indexes, "
     "values of an Enum, sqlite_autoincrement: migrate and look at a change of these by hand"
 )
+log = structlog.get_logger()
 _ONLY = {"add": "is in the models alone", "remove": "is in the migrations alone"}
 
 
@@ -53,7 +55,10 @@ def on_postgresql(server: str) -> Iterator[str]:
     try:
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
     finally:
-        asyncio.run(on_server(server, f"DROP DATABASE {name} WITH (FORCE)"))
+        try:
+            asyncio.run(on_server(server, f"DROP DATABASE {name} WITH (FORCE)"))
+        except CannotRun as error:  # what was asked is known all the same
+            log.warning("database_left_behind", database=name, reason=str(error))
 
 
 def found(url: str) -> list[str]:
