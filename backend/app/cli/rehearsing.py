@@ -56,10 +56,8 @@ async def _scratch(source: str, target: str | None) -> AsyncIterator[str]:
         await on_server(server, f'CREATE DATABASE "{name}"')
         try:
             yield make_url(server).set(database=name).render_as_string(hide_password=False)
-        finally:
-            await on_server(
-                server, f'DROP DATABASE "{name}" WITH (FORCE)'
-            )  # a migration that was stopped may stand in it
+        finally:  # a migration that was stopped may stand in it
+            await on_server(server, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def _lines(seen: Rehearsal) -> list[str]:

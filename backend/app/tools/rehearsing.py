@@ -50,7 +50,7 @@ async def rehearse(source_url: str, scratch: str, tell: Tell) -> Rehearsal:
     """Copy the database at `source_url` to the empty one at `scratch`, masked, and migrate that.
 
     Raises:
-        CannotRun: the source's revision is the newest already, or is not known.
+        CannotRun: the source's revision is the newest already, or is not known; or `scratch` has a table.
     """
     seen = Rehearsal()
     async with told(), ends.source(source_url) as source:
@@ -59,8 +59,9 @@ async def rehearse(source_url: str, scratch: str, tell: Tell) -> Rehearsal:
             raise CannotRun(f"the source is at revision {revision or 'none'}, which this code does not know")
         if revision == migrate.head():
             raise CannotRun(f"the source is at the newest revision, {revision}: there is nothing to rehearse")
-        if (file := ends.sqlite_file(scratch)) is not None:
-            ends.make(file)
+        async with ends.target(scratch) as target:
+            if await target.revision() != "":
+                raise CannotRun("the database for the rehearsal is not empty: it is left as it is")
         migrate.upgrade(scratch, revision)
         tables = await tables_of(scratch)
         began = time.perf_counter()

@@ -13,7 +13,7 @@ import pytest
 from app.tools import migrate
 from tests.copying import all_rows, insert, row_of
 from tests.databases import empty_database, own_database
-from tests.schema import run
+from tests.schema import look, run, shape
 from tests.services import BACKEND, Services, execute
 from tests.waiting import eventually
 
@@ -122,6 +122,17 @@ async def test_a_named_database_is_used_and_stays_for_looking_at(
     users = (await all_rows(to))["users"]
     assert len(users) == 50
     assert "person-" not in str(users)
+
+
+async def test_a_database_with_tables_is_not_rehearsed_in(ahead: Path, source: str, services: Services) -> None:
+    """Somebody's database at an earlier revision would be migrated before its rows were seen."""
+    add(ahead, "9001", migrate.head(), KEEPS)
+    somebodys = own_database(services, "somebodys")
+    migrate.downgrade(somebodys, "0005")
+    before = await look(somebodys, shape)
+    refused = rehearse(ahead, source, "--to", somebodys)
+    assert (refused.returncode, "not empty" in refused.stderr) == (1, True), refused.stderr
+    assert await look(somebodys, shape) == before
 
 
 async def test_a_migration_that_fails_is_told_and_leaves_nothing(ahead: Path, source: str, services: Services) -> None:
