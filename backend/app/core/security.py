@@ -25,7 +25,7 @@ from app.core.signing_keys import ALGORITHM, jwks
 from app.core.sql import new_id
 
 if TYPE_CHECKING:
-    from joserfc.jwk import GuestProtocol, OKPKey
+    from joserfc.jwk import OKPKey
 
 __all__ = [
     "AccessClaims",
@@ -41,6 +41,7 @@ __all__ = [
 
 ACCESS_TOKEN_LIFE = timedelta(minutes=15)
 MAX_TOKEN_LENGTH = 4096  # characters; ours have about 500
+_TYPE = "at+jwt"  # RFC 9068
 MAX_VERIFIED = 10_000  # tokens remembered as verified, about 3 MB
 
 T = TypeVar("T")
@@ -149,7 +150,7 @@ def issue_access_token(user_id: UUID, session_id: UUID, *, until: datetime) -> t
         "exp": issued + life,
         "jti": str(new_id()),
     }
-    return signing_keys.sign(claims, typ="at+jwt"), life
+    return signing_keys.sign(claims, typ=_TYPE), life
 
 
 def read_access_token(token: str, *, even_expired: bool = False) -> AccessClaims:
@@ -180,26 +181,26 @@ verifies and that the token has not expired is looked at on each use."""
 
 
 def _verify_token(token: str) -> AccessClaims:
-    from joserfc import jwt  # the first token brings it in: nobody who only starts has to wait for it
-    from joserfc.errors import JoseError
+    from joserfc.errors import JoseError  # the first token brings it in: nobody who only starts has to wait for it
 
     try:
-        with _quietly():
-            read = jwt.decode(token, _key_of, algorithms=[ALGORITHM])
-        if read.header.get("typ") != "at+jwt" or "crit" in read.header:
-            raise InvalidAccessToken
-        said = read.claims
+        kid, said = signing_keys.read(token, typ=_TYPE) or _read_any(token)
         if said["iss"] != settings.public_url or said["aud"] != settings.public_url:
             raise InvalidAccessToken
-        until = datetime.fromtimestamp(said["exp"], UTC)
-        return AccessClaims(UUID(said["sub"]), UUID(said["sid"]), until, str(read.header["kid"]))
+        return AccessClaims(UUID(said["sub"]), UUID(said["sid"]), datetime.fromtimestamp(said["exp"], UTC), kid)
     except (JoseError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidAccessToken from error
 
 
-def _key_of(token: "GuestProtocol") -> "OKPKey":
-    """Our own key by its `kid`; what a header says of other keys (jwk, jku, x5u) is never looked at."""
-    return _key_named(str(token.headers().get("kid")))
+def _read_any(token: str) -> tuple[str, Any]:
+    """The same of a token in whatever form. What a header says of other keys (jwk, jku, x5u) is never looked at."""
+    from joserfc import jwt
+
+    with _quietly():
+        read = jwt.decode(token, lambda one: _key_named(str(one.headers().get("kid"))), algorithms=[ALGORITHM])
+    if read.header.get("typ") != _TYPE or "crit" in read.header:
+        raise InvalidAccessToken
+    return str(read.header["kid"]), read.claims
 
 
 def _key_named(kid: str) -> "OKPKey":
