@@ -88,7 +88,7 @@ class Settings(SettingsRules, BaseSettings):
 
     rate_limit_enabled: bool = Field(True, description="limits per client and per account; false turns all of them off")
     rate_limit_processes: int = Field(
-        0, ge=0, le=10_000, description="API processes on all machines together; 0: as many as --workers"
+        0, ge=0, le=10_000, description="API processes on all machines; 0: as many as --workers"
     )
     rate_limit_general: RateText = Field("600/minute", description="any request, a client; false: no limit")
     rate_limit_login: RateText = Field("10/minute", description="login and token together, a client")

@@ -127,4 +127,4 @@ _local = Local()
 
 @lru_cache(maxsize=2)
 def _breaker(_loop: asyncio.AbstractEventLoop) -> Breaker:
-    return Breaker()
+    return Breaker("limits")

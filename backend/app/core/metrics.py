@@ -14,6 +14,7 @@ RESPONSE_COUNT = Counter("http_responses_total", "Answers by status", ["status"]
 EVENT_STREAMS = Gauge("event_streams", "Event streams that are open", multiprocess_mode="livesum")
 
 PRINCIPALS_KEPT = Gauge("principals_kept", "Access tokens whose account is kept in memory", multiprocess_mode="livesum")
+PRINCIPALS_READ = Counter("principals_read_total", "Accounts read for tokens that were not kept, by source", ["source"])
 
 LIMIT_REFUSALS = Counter("rate_limit_refusals_total", "Requests that a rate limit refused", ["rule"])
 LIMIT_FALLBACKS = Counter("rate_limit_fallbacks_total", "Checks without Redis, by the process's own share", ["rule"])

@@ -38,16 +38,22 @@ class Script:
 class Breaker:
     """Keeps requests from waiting for a Redis that does not answer. Whether it is back is tried beside them."""
 
-    def __init__(self) -> None:
+    def __init__(self, part: str) -> None:
+        self._part = part
+        """Who asks, as the log names it."""
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._trying: asyncio.Task[None] | None = None
 
+    def is_closed(self) -> bool:
+        """Whether Redis answered the last time."""
+        return self._trying is None
+
     async def ask(self, call: Callable[[], Awaitable[Any]]) -> Any | None:
         """The answer, or None where there was none in time."""
-        if self._trying is not None:
+        if not self.is_closed():
             return None
         async with self._gate:
-            if self._trying is not None:  # it was lost while this one waited its turn
+            if not self.is_closed():  # it was lost while this one waited its turn
                 return None
             try:
                 return await in_time(call())
@@ -56,8 +62,8 @@ class Breaker:
                 return None
 
     def _lost(self, error: BaseException) -> None:
-        if self._trying is None:
-            log.warning("limits_redis_lost", error=type(error).__name__)
+        if self.is_closed():
+            log.warning("redis_lost", part=self._part, error=type(error).__name__)
             self._trying = asyncio.get_running_loop().create_task(self._try_again())
 
     async def _try_again(self) -> None:
@@ -67,7 +73,7 @@ class Breaker:
                 await in_time(redis_client().ping())
                 break
         self._trying = None
-        log.info("limits_redis_answers")
+        log.info("redis_answers", part=self._part)
 
 
 async def in_time(call: Awaitable[Any]) -> Any:

@@ -21,11 +21,18 @@ _MADE = "changes_made"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far a reader of the feed has read: every row with an id up to there on SQLite; what a snapshot could see on
-    PostgreSQL, which is every transaction below `at` but those that were still open."""
+    """What a reader could see: every row of the feed with an id up to `at` on SQLite; on PostgreSQL every transaction
+    below `at` but those that were still open."""
 
     at: int = 0
     open: tuple[int, ...] = ()
+    server: str = ""
+    """Since when PostgreSQL's server runs: after a failover or a restored backup the same numbers are others'."""
+
+    def sees(self, other: "Place") -> bool:
+        """Whether whoever read here could see all that could be seen at `other`."""
+        unseen = [one for one in self.open if one < other.at and one not in other.open]
+        return self.server == other.server and self.at >= other.at and not unseen
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -54,20 +61,21 @@ def take_made(db: AsyncSession) -> list[tuple[str, str]]:
 # Ids are given out before the commit, so a reader that goes by `id >` steps over rows that commit late. On PostgreSQL a
 # row is new if the snapshot of the last read could not see it: its transaction began after that, or was open then.
 
-_NEW_POSTGRESQL = text("""
-    SELECT pg_current_snapshot()::text AS seen, NULL AS topic, NULL AS subject
+NOW_POSTGRESQL = "concat_ws(':', pg_current_snapshot(), extract(epoch from pg_postmaster_start_time()))"
+"""What a statement that selects it can see, for `place_of`. As is the next."""
+NOW_SQLITE = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)"
+_NEW_POSTGRESQL = text(f"""
+    SELECT {NOW_POSTGRESQL} AS seen, NULL AS topic, NULL AS subject
     UNION ALL SELECT NULL, topic, subject FROM changes WHERE xid >= :at
     UNION ALL SELECT NULL, topic, subject FROM changes WHERE xid = ANY (CAST(:open AS bigint[]))
-""")
+""")  # noqa: S608 - what is put in is the constant above
 _NEW_SQLITE = text("SELECT id, topic, subject FROM changes WHERE id > :at ORDER BY id")
-_LAST_SQLITE = text("SELECT coalesce(max(id), 0) FROM changes")
 
 
 async def here(connection: AsyncConnection) -> Place:
     """The place of a reader that begins now: nothing that stands in the feed is new to it."""
-    if connection.dialect.name == "sqlite":
-        return Place((await connection.execute(_LAST_SQLITE)).scalar_one())
-    return _place((await connection.execute(text("SELECT pg_current_snapshot()::text"))).scalar_one())
+    now = NOW_SQLITE if connection.dialect.name == "sqlite" else NOW_POSTGRESQL
+    return place_of((await connection.execute(text(f"SELECT {now}"))).scalar_one())
 
 
 async def since(connection: AsyncConnection, place: Place) -> tuple[list[tuple[str, str]], Place]:
@@ -77,13 +85,15 @@ async def since(connection: AsyncConnection, place: Place) -> tuple[list[tuple[s
         return [(topic, subject) for _, topic, subject in found], Place(found[-1][0]) if found else place
     bound = {"at": place.at, "open": list(place.open)}
     (seen, _, _), *found = (await connection.execute(_NEW_POSTGRESQL, bound)).all()
-    return [(topic, subject) for _, topic, subject in found], _place(seen)
+    return [(topic, subject) for _, topic, subject in found], place_of(seen)
 
 
-def _place(snapshot: str) -> Place:
-    """From `xmin:xmax:xip,…`. Source: PostgreSQL, section 9.27.5, "Transaction ID and Snapshot Information"."""
-    _, at, still_open = snapshot.split(":")
-    return Place(int(at), tuple(int(one) for one in still_open.split(",") if one))
+def place_of(now: str | int) -> Place:
+    """From `xmin:xmax:xip,…:server`. Source: PostgreSQL, section 9.27.5, "Transaction ID and Snapshot Information"."""
+    if isinstance(now, int):
+        return Place(now)
+    _, at, still_open, server = now.split(":")
+    return Place(int(at), tuple(int(one) for one in still_open.split(",") if one), server)
 
 
 async def purge(db: AsyncSession, *, before: datetime) -> int:

@@ -11,10 +11,9 @@ from app.core.errors import InvalidAccessToken, Maintenance, SessionRevoked
 from app.core.permissions import Permission, granted
 from app.core.security import AccessClaims, UnknownKey, read_access_token
 from app.core.sql import batched
-from app.crud import principal
 from app.crud import session as sessions
 from app.schemas.principal import Principal
-from app.services import feed, key_ring, principal_cache
+from app.services import feed, key_ring, principal_cache, principals
 from app.services.principal_cache import Known
 
 
@@ -29,13 +28,13 @@ async def identify(access_token: str) -> Principal:
 
 
 async def known(access_token: bytes) -> Known:
-    """What this process keeps of a token; else what one statement says of it. Raises as `identify` does."""
+    """What this process keeps of a token; else what Redis or the database says of it. Raises as `identify` does."""
     kept = principal_cache.find(access_token)
     if kept is not None:
         return kept
     claims, moved = await claims_of(access_token.decode("utf-8", "surrogatepass")), feed.moved()
-    found = await principal.load(claims.session_id)
-    if found is None or found.id != claims.user_id or not found.is_active:
+    found = await principals.load(claims)
+    if found is None or not found.is_active:
         raise InvalidAccessToken
     if found.revoked_at is not None:
         raise SessionRevoked

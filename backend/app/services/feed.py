@@ -7,6 +7,7 @@ answer is older than that, whatever has happened to Redis, to the network or to 
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from uuid import UUID
 
 import structlog
 
@@ -14,6 +15,7 @@ from app.core import db
 from app.core.db_errors import is_unavailable
 from app.crud import change
 from app.crud.change import Place
+from app.services.told import Told
 
 EVERY = 0.25  # seconds from the beginning of one read to that of the next
 BOUND = 1.0  # seconds
@@ -30,7 +32,7 @@ _keepers: dict[str, list[Forget]] = {}
 class _Reading:
     """How far this process has read."""
 
-    __slots__ = ("began", "moved", "place")
+    __slots__ = ("began", "moved", "place", "told")
 
     def __init__(self) -> None:
         self.began = NEVER
@@ -38,6 +40,7 @@ class _Reading:
         self.moved = 0
         """How often something was forgotten."""
         self.place: Place | None = None
+        self.told = Told()
 
 
 _reading = _Reading()
@@ -58,10 +61,16 @@ def moved() -> int:
     return _reading.moved
 
 
+def knows(place: Place, subjects: Iterable[UUID]) -> bool:
+    """Whether what was read at `place`, by whomever, can be used of these: nothing in it is older than a second."""
+    return is_fresh() and _reading.told.are_known_at(place, map(str, subjects))
+
+
 def apply(changes: Iterable[tuple[str, str]]) -> None:
     """Forget what these name: a process need not wait for the feed to tell it of what it has just committed itself."""
     for topic, subject in changes:
         _tell(topic, subject)
+        _reading.told.made(subject, _reading.moved)
 
 
 def _tell(topic: str, subject: str | None) -> None:
@@ -88,14 +97,23 @@ async def follow() -> None:
 
 
 async def read() -> None:
-    """Read what is new. After a pause in which rows may have been purged, all that is kept is forgotten instead."""
-    began = time.monotonic()
+    """Read what is new. After a pause in which rows may have been purged, all that is kept is forgotten instead.
+
+    So it is when another server answers: its transactions have numbers of their own.
+    """
+    began, moved, last = time.monotonic(), _reading.moved, _reading.place
     async with db.aside() as connection:
-        if _reading.place is None or not is_fresh():
-            _reading.place = await change.here(connection)
+        news: list[tuple[str, str]] = []
+        place: Place | None = None
+        if last is not None and is_fresh():
+            news, place = await change.since(connection, last)
+        if last is None or place is None or place.server != last.server:
+            place = await change.here(connection)
             for topic in _keepers:
                 _tell(topic, None)
+            _reading.told.begin(place, began=moved)
         else:
-            news, _reading.place = await change.since(connection, _reading.place)
-            apply(news)
-    _reading.began = began
+            for topic, subject in news:
+                _tell(topic, subject)
+            _reading.told.read((subject for _, subject in news), place, began=moved)
+    _reading.place, _reading.began = place, began

@@ -15,8 +15,9 @@ from app.core import redis
 from app.core.clock import utc_now
 from app.core.context import origin
 from app.core.db import new_session
+from app.core.security import read_access_token
+from app.crud import principal
 from app.models import AuditEvent, AuditOrigin, IdempotencyKey, KnownDevice, MailToken, TaskStatus, User
-from app.schemas.users import UserResponse
 from app.services import erasure, user_cache
 from tests.carrying import carry_out
 from tests.collisions import deleted_meanwhile
@@ -86,7 +87,6 @@ async def add_what_a_client_cannot(db: Any, user: User) -> None:
         )
     )  # fmt: skip
     await db.commit()
-    await user_cache.set_user_cache(UserResponse.model_validate(user))
 
 
 def spellings(value: Any) -> Iterator[str]:
@@ -136,6 +136,8 @@ async def test_nothing_about_the_person_is_left(db, new_client) -> None:
     account = await live_a_life(client)
     user_id = UUID((await account.me()).json()["id"])
     await add_what_a_client_cannot(db, await db.get_one(User, user_id))
+    session_id = read_access_token(account.pair["access_token"]).session_id
+    await user_cache.set_user_cache(*await principal.load([session_id]))
     about, identity = [account.email, OTHER_EMAIL, NAME, NETWORK, "NeedleBrowser"], [str(user_id), user_id.hex]
 
     before = {place.partition(":")[0] for place in await rows_with([*about, *identity])}

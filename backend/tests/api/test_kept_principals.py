@@ -1,5 +1,6 @@
 """Who is behind a token is kept in the process: asked of nobody, less than a second old, gone with what ends it."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -207,8 +208,8 @@ async def test_what_was_read_before_a_change_was_heard_of_is_not_kept(
     user_id, load = await id_of(account), rows.load
 
     # The order of the two is what is tested, and from outside it comes by chance alone. What is asked is real.
-    async def load_slowly(session_id: UUID) -> Any:
-        found = await load(session_id)
+    async def load_slowly(session_ids: Sequence[UUID]) -> Any:
+        found = await load(session_ids)
         feed.apply([(change.USER, str(user_id))])  # the feed is read before the answer of the statement is
         return found
 

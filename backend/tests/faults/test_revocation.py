@@ -24,7 +24,10 @@ pytestmark = pytest.mark.timeout(900)
 BOUND = 1.0  # seconds
 PATIENCE = 30.0  # seconds until a process has to have said anything at all
 BOTH = {"one": Role("serve"), "other": Role("serve")}
-UNLIMITED = {"RATE_LIMIT_GENERAL": "100000000/minute"}
+UNLIMITED = {
+    "RATE_LIMIT_GENERAL": "100000000/minute",
+    "RATE_LIMIT_PROCESSES": "2",  # so that they share by Redis what they read
+}
 
 
 @asynccontextmanager
