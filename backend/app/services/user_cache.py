@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
@@ -48,11 +48,14 @@ class _Copy:
 
 async def get_user_cache(asked: Sequence[Whose]) -> dict[Whose, Principal]:
     """What Redis says of these that can be used. Nothing where it does not answer in time."""
-    names = [await _key(one.user_id) for one in asked]
-    client = redis.redis_client()
-    get = client.mget_nonatomic if isinstance(client, RedisCluster) else client.mget
+
+    async def get() -> Sequence[Any]:
+        client = redis.redis_client()
+        of_all = client.mget_nonatomic if isinstance(client, RedisCluster) else client.mget
+        return await of_all([await _key(one.user_id) for one in asked])
+
     try:
-        found = await _breaker(asyncio.get_running_loop()).ask(lambda: get(names)) or ()
+        found = await _breaker(asyncio.get_running_loop()).ask(get) or ()
     except UnicodeDecodeError:  # somebody else wrote it
         return {}
     copies = ((one, _usable(one, stored)) for one, stored in zip(asked, found, strict=False))
