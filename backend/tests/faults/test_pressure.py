@@ -4,6 +4,8 @@ import asyncio
 import json
 import secrets
 import sqlite3
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from httpx2 import AsyncClient, Limits, Response
 
 from tests.databases import own_database
+from tests.faults import watching
 from tests.faults.conftest import Start
 from tests.faults.stack import Role, Stack
 from tests.flows import PASSWORD, V1, Account, new_email, problem, signed_in
@@ -54,29 +57,23 @@ async def locked(url: str) -> AsyncIterator[None]:
 
 
 class Watch:
-    """Asks for the liveness again and again, over a connection of its own."""
+    """Asks for the liveness again and again, in a process of its own."""
 
     def __init__(self) -> None:
         self.spent: list[float] = []
 
     @asynccontextmanager
     async def over(self, stack: Stack) -> AsyncIterator[None]:
-        async with client_of(stack) as client:
-            task = asyncio.create_task(self._ask(client))
-            try:
-                yield
-            finally:
-                task.cancel()
-                await asyncio.wait([task])
-        assert task.cancelled(), task.exception()
-        assert self.spent
-
-    async def _ask(self, client: AsyncClient) -> None:
-        while True:
-            answer, took = await timed(client.get(f"{V1}/health"))
-            assert answer.status_code == 200
-            self.spent.append(took)
-            await asyncio.sleep(0.02)  # so that asking is no load of its own
+        port = str(urlsplit(stack.addresses[0]).port)
+        running = await asyncio.create_subprocess_exec(sys.executable, watching.__file__, port, stdin=PIPE, stdout=PIPE)
+        assert running.stdout
+        self.spent.append(float(await running.stdout.readline()))
+        try:
+            yield
+        finally:
+            said, _ = await running.communicate(b"\n")
+            self.spent += map(float, said.split())
+        assert running.returncode == 0
 
 
 async def timed(request: Awaitable[Response]) -> tuple[Response, float]:
