@@ -5,22 +5,24 @@ The bound is counted from the answer that said so to the moment at which the las
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
 from httpx2 import AsyncClient, HTTPError
+from redis.asyncio import Redis as RedisClient
 
 from tests.databases import own_database
 from tests.faults.conftest import Start
 from tests.faults.proxy import Proxy
 from tests.faults.servers import Redis
 from tests.faults.stack import Role, Stack, rounds
-from tests.flows import Account, signed_in
+from tests.flows import V1, Account, signed_in
 from tests.services import Services
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
+ME = f"{V1}/users/me"
 BOUND = 1.0  # seconds
 PATIENCE = 30.0  # seconds until a process has to have said anything at all
 BOTH = {"one": Role("serve"), "other": Role("serve")}
@@ -96,15 +98,23 @@ async def reading(one: AsyncClient, other: AsyncClient) -> AsyncIterator[Reader]
         await task
 
 
-@pytest.mark.parametrize("happens", ["nothing", "dies", "hangs"])
+@pytest.fixture
+def way(redis: Redis) -> Iterator[Proxy]:
+    with Proxy(redis.url) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("happens", ["nothing", "dies", "hangs", "is cut off"])
 async def test_no_process_lets_an_ended_session_pass_for_more_than_a_second(
-    start: Start, redis: Redis, happens: str
+    start: Start, redis: Redis, way: Proxy, happens: str
 ) -> None:
-    stack = await start(BOTH, REDIS_URL=redis.url, REDIS_PREFIX="revocation:", **UNLIMITED)
+    stack = await start(BOTH, REDIS_URL=way.url, REDIS_PREFIX="revocation:", **UNLIMITED)
     if happens == "dies":
         redis.kill()
     elif happens == "hangs":
         redis.pause()
+    elif happens == "is cut off":
+        way.blackhole()
     delays = []
     async with two(stack) as (one, other):
         for _ in range(rounds(30, 3)):
@@ -115,6 +125,52 @@ async def test_no_process_lets_an_ended_session_pass_for_more_than_a_second(
         redis.resume()
     print(f"Redis: {happens}; the longest of {len(delays)}: {max(delays):.3f} s")
     assert max(delays) < BOUND
+
+
+async def test_a_process_that_dies_before_it_drops_what_is_shared_leaves_nothing_old(
+    start: Start, redis: Redis, way: Proxy
+) -> None:
+    """It has committed and answered; what Redis says of the account is from before."""
+    roles = {"one": Role("serve", {"REDIS_URL": way.url}), "other": Role("serve")}
+    stack = await start(roles, REDIS_URL=redis.url, REDIS_PREFIX="revocation:", **UNLIMITED)
+    clock = asyncio.get_running_loop().time
+    async with two(stack) as (one, other), RedisClient.from_url(redis.url) as client:
+        for _ in range(rounds(5, 1)):
+            ended, renamed = [await signed_in(one) for _ in range(2)]
+            shared = [await shared_copy(client, account) for account in (ended, renamed)]
+            way.blackhole()
+            answer = await renamed.client.put(ME, headers=renamed.bearer, json={"full_name": "Ada"})
+            assert answer.status_code == 200
+            assert (await ended.logout()).status_code == 204
+            answered = clock()
+            stack.process("one").kill()
+            assert [await client.exists(key) for key in shared] == [1, 1], "nothing has dropped it"
+
+            async def is_seen(ended: Account = ended, renamed: Account = renamed) -> bool:
+                name = (await seen_by(other, renamed).me()).json()["full_name"]
+                return name == "Ada" and (await seen_by(other, ended).me()).status_code == 401
+
+            await eventually(is_seen)
+            assert clock() - answered < BOUND
+            way.restore()
+            stack.kill("one")
+            await stack.ready()
+
+
+def seen_by(client: AsyncClient, account: Account) -> Account:
+    return Account(client, account.email, account.password, account.pair)
+
+
+async def shared_copy(client: RedisClient, account: Account) -> str:
+    """The key of what Redis says of the account, once its process has put it there."""
+    user_id = (await account.me()).json()["id"]
+    key = f"revocation:user:{user_id}"
+
+    async def is_there() -> bool:
+        return bool(await client.exists(key))
+
+    await eventually(is_there)
+    return key
 
 
 async def test_a_process_that_stood_still_lets_nothing_old_pass(start: Start) -> None:
