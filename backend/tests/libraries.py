@@ -6,12 +6,20 @@ import re
 
 from tests.services import BACKEND
 
+ONE_LINE = re.compile(r"^from ([\w.]+) import ([\w ,]+)$", re.MULTILINE)  # some load a name once it is asked for
+ANY = re.compile(r"^(?:from|import) ([\w.]+)", re.MULTILINE)
 
-def import_libraries() -> None:
-    """Import them all, and nothing of the application: a fork of this process has them already."""
+
+def import_libraries(*others: str) -> None:
+    """Import them all, with `others`, and nothing of the application: a fork of this process has them already."""
     sources = [file.read_text() for file in (BACKEND / "app").rglob("*.py")]
-    named = {name for source in sources for name in re.findall(r"^(?:from|import) ([\w.]+)", source, re.MULTILINE)}
-    for name in sorted(named):
-        if name.partition(".")[0] != "app":
-            importlib.import_module(name)
+    for name in sorted({name for source in sources for name in ANY.findall(source) if not _ours(name)}.union(others)):
+        importlib.import_module(name)
+    for module, names in sorted({found for source in sources for found in ONE_LINE.findall(source)}):
+        if not _ours(module):
+            exec(f"from {module} import {names}", {})
     gc.freeze()  # a fork that collects garbage need not look at them
+
+
+def _ours(name: str) -> bool:
+    return name.partition(".")[0] == "app"
