@@ -1,15 +1,23 @@
 """Databases of a test run: one that is migrated, copies of it for the workers, and empty ones."""
 
+import os
 import secrets
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from tests.services import Services, execute
 
+MIGRATED = "NEOFORGE_TEST_MIGRATED"  # what the template is a copy of: a file, or a database of TEST_DATABASE_URL
+
 
 def make_template(services: Services, migrate: Callable[[str], None]) -> None:
-    """The one database that is migrated; every worker copies it."""
+    """The one database that is migrated, or a copy of one that is already; every worker copies it."""
+    original = os.environ.get(MIGRATED)
+    if original:
+        _copy(services, original, "template")
+        return
     if services.stack == "server":
         execute(
             services.postgres_url,
@@ -21,17 +29,21 @@ def make_template(services: Services, migrate: Callable[[str], None]) -> None:
 
 def copy_template(services: Services, name: str) -> None:
     """Make the run's database `name` as a copy of the migrated one."""
+    _copy(services, place(services, "template"), name)
+
+
+def place(services: Services, name: str) -> str:
+    """Where the run's database `name` is: its file, or its name on the server."""
+    return services.database_name(name) if services.stack == "server" else str(Path(services.folder) / f"{name}.db")
+
+
+def _copy(services: Services, original: str, name: str) -> None:
+    target = place(services, name)
     if services.stack == "server":
-        execute(
-            services.postgres_url,
-            f'CREATE DATABASE "{services.database_name(name)}" TEMPLATE "{services.database_name("template")}"',
-        )
+        execute(services.postgres_url, f'CREATE DATABASE "{target}" TEMPLATE "{original}"')
         return
-    folder = Path(services.folder)
-    source, target = sqlite3.connect(folder / "template.db"), sqlite3.connect(folder / f"{name}.db")
-    source.backup(target)
-    source.close()
-    target.close()
+    with closing(sqlite3.connect(original)) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
 
 
 def own_database(services: Services, name: str) -> str:

