@@ -8,6 +8,7 @@ from httpx2 import AsyncClient
 
 from tests.flows import V1, Account
 
+pytestmark = pytest.mark.any_server
 SOMEBODY = "019a0000-0000-7000-8000-000000000000"
 NOT_THEIRS = {
     "id": SOMEBODY,

@@ -16,7 +16,7 @@ from tests.services import BACKEND
 from tests.waiting import eventually
 
 __all__ = ["operator", "own"]
-pytestmark = pytest.mark.any_database
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
 KEEPER = """
 import os, signal, sys, time
 from app.cli.keeper import keep

@@ -11,7 +11,7 @@ from app.tools import migrate
 from tests.checkouts import Checkout
 from tests.unit.test_cli import assert_one_line
 
-pytestmark = pytest.mark.any_database
+pytestmark = [pytest.mark.any_database, pytest.mark.any_server]
 FIRST = int(migrate.head()) + 1
 
 
