@@ -18,7 +18,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.core.db import engine
 
 # What a connection that broke raises; SQLAlchemy does not wrap it here.
-Broken = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
+Broken = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 MAY_BE_ONE, OVER = "may_be_one", "over"
 
 
@@ -87,7 +87,11 @@ async def connected() -> AsyncIterator[asyncpg.Connection]:
     """A connection of the pool, as its driver knows it."""
     kept = await engine().raw_connection()
     driver: Any = kept.driver_connection
+    broken = False
     try:
         yield driver
+    except Broken:
+        broken = True
+        raise
     finally:
-        await greenlet_spawn(kept.invalidate if driver.is_closed() else kept.close)
+        await greenlet_spawn(kept.invalidate if broken or driver.is_closed() else kept.close)

@@ -86,14 +86,14 @@ def read(token: str, *, typ: str) -> tuple[str, Any] | None:
     header, _, payload = signed.partition(b".")
     for kid, key in map(key_of, _ring.verifying()):
         if header == _header(kid, typ):
-            given = base64.urlsafe_b64decode(signature + b"==")
-            if _base64url(given) != signature:
+            given, said = (base64.urlsafe_b64decode(part + b"==") for part in (signature, payload))
+            if (_base64url(given), _base64url(said)) != (signature, payload):
                 return None
             try:
                 key.public_key.verify(given, signed)  # type: ignore[union-attr]  # it is one of Ed25519
             except InvalidSignature:
                 raise ValueError("the signature is not ours") from None
-            return kid, json.loads(base64.urlsafe_b64decode(payload + b"=="))
+            return kid, json.loads(said)
     return None
 
 

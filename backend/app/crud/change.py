@@ -27,7 +27,7 @@ class Place:
     at: int = 0
     open: tuple[int, ...] = ()
     server: str = ""
-    """Since when PostgreSQL's server runs: after a failover or a restored backup the same numbers are others'."""
+    """Which life of PostgreSQL's server it was: after a crash, a failover or a restore the same numbers are others'."""
 
     def sees(self, other: "Place") -> bool:
         """Whether whoever read here could see all that could be seen at `other`."""
@@ -61,21 +61,29 @@ def take_made(db: AsyncSession) -> list[tuple[str, str]]:
 # Ids are given out before the commit, so a reader that goes by `id >` steps over rows that commit late. On PostgreSQL a
 # row is new if the snapshot of the last read could not see it: its transaction began after that, or was open then.
 
-NOW_POSTGRESQL = "concat_ws(':', pg_current_snapshot(), extract(epoch from pg_postmaster_start_time()))"
-"""What a statement that selects it can see, for `place_of`. As is the next."""
-NOW_SQLITE = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)"
+NOW = (
+    "concat_ws(':', pg_current_snapshot(), extract(epoch from pg_postmaster_start_time()),"
+    " extract(epoch from pg_stat_get_bgwriter_stat_reset_time()))"
+)
+"""What a statement that selects it can see on PostgreSQL, for `place_of`.
+
+A server that recovers from the crash of a backend goes on as the same process, and gives numbers of transactions out
+again that were not on the disk yet; its statistics begin anew then, which every role can see.
+"""
 _NEW_POSTGRESQL = text(f"""
-    SELECT {NOW_POSTGRESQL} AS seen, NULL AS topic, NULL AS subject
+    SELECT {NOW} AS seen, NULL AS topic, NULL AS subject
     UNION ALL SELECT NULL, topic, subject FROM changes WHERE xid >= :at
     UNION ALL SELECT NULL, topic, subject FROM changes WHERE xid = ANY (CAST(:open AS bigint[]))
 """)  # noqa: S608 - what is put in is the constant above
 _NEW_SQLITE = text("SELECT id, topic, subject FROM changes WHERE id > :at ORDER BY id")
+_LAST_SQLITE = text("SELECT coalesce(max(id), 0) FROM changes")
 
 
 async def here(connection: AsyncConnection) -> Place:
     """The place of a reader that begins now: nothing that stands in the feed is new to it."""
-    now = NOW_SQLITE if connection.dialect.name == "sqlite" else NOW_POSTGRESQL
-    return place_of((await connection.execute(text(f"SELECT {now}"))).scalar_one())
+    if connection.dialect.name == "sqlite":
+        return Place((await connection.execute(_LAST_SQLITE)).scalar_one())
+    return place_of((await connection.execute(text(f"SELECT {NOW}"))).scalar_one())
 
 
 async def since(connection: AsyncConnection, place: Place) -> tuple[list[tuple[str, str]], Place]:
@@ -88,11 +96,9 @@ async def since(connection: AsyncConnection, place: Place) -> tuple[list[tuple[s
     return [(topic, subject) for _, topic, subject in found], place_of(seen)
 
 
-def place_of(now: str | int) -> Place:
+def place_of(now: str) -> Place:
     """From `xmin:xmax:xip,…:server`. Source: PostgreSQL, section 9.27.5, "Transaction ID and Snapshot Information"."""
-    if isinstance(now, int):
-        return Place(now)
-    _, at, still_open, server = now.split(":")
+    _, at, still_open, server = now.split(":", 3)
     return Place(int(at), tuple(int(one) for one in still_open.split(",") if one), server)
 
 

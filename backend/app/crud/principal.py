@@ -1,6 +1,7 @@
 """The hot path's statement: who is behind a session, outside the request's transaction, as it is committed now."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -17,17 +18,21 @@ from app.models.user import User
 from app.models.user_session import UserSession
 from app.schemas.principal import Principal
 
+_FIELDS = fields(Principal)
+
 
 async def load(session_ids: Sequence[UUID]) -> tuple[list[Principal], Place]:
-    """The account and session of each that is there, and what the statement could see.
+    """The account and session of each that is there, and what the statement could see; on SQLite, nothing of that.
 
     Raises: what the driver or SQLAlchemy raises.
     """
-    rows = None if is_sqlite(engine()) else await _directly(session_ids)
+    sqlite = is_sqlite(engine())
+    rows = None if sqlite else await _directly(session_ids)
     if rows is None:
         async with reading() as connection:
             rows = (await connection.execute(_statement(), {"ids": session_ids})).all()
-    return [Principal(*row[:-1]) for row in rows], change.place_of(rows[0][-1]) if rows else Place()
+    place = Place() if sqlite or not rows else change.place_of(rows[0][-1])
+    return [Principal(*row[: len(_FIELDS)]) for row in rows], place
 
 
 async def _directly(session_ids: Sequence[UUID]) -> Sequence[Any] | None:
@@ -42,21 +47,21 @@ async def _directly(session_ids: Sequence[UUID]) -> Sequence[Any] | None:
 @lru_cache(maxsize=1)
 def _direct() -> Direct:
     among = _session_id() == func.any(bindparam("ids", type_=ARRAY(Uuid)))
-    return Direct(_who(change.NOW_POSTGRESQL).where(among))
+    return Direct(_who().add_columns(literal_column(change.NOW)).where(among))
 
 
 @lru_cache(maxsize=1)
 def _statement() -> Select[Any]:
-    now = change.NOW_SQLITE if is_sqlite(engine()) else change.NOW_POSTGRESQL
-    return _who(now).where(_session_id().in_(bindparam("ids", expanding=True)))
+    who = _who() if is_sqlite(engine()) else _who().add_columns(literal_column(change.NOW))
+    return who.where(_session_id().in_(bindparam("ids", expanding=True)))
 
 
 def _session_id() -> ColumnElement[UUID]:
     return UserSession.__table__.c.id  # type: ignore[attr-defined,no-any-return]  # set on every table class
 
 
-def _who(now: str) -> Select[Any]:
-    """What `Principal` takes, in its order, and what the statement can see."""
+def _who() -> Select[Any]:
+    """What `Principal` takes, in its order."""
     users, sessions = User.__table__, UserSession.__table__  # type: ignore[attr-defined]  # set on every table class
     return select(
         users.c.id,
@@ -70,5 +75,4 @@ def _who(now: str) -> Select[Any]:
         sessions.c.id.label("session_id"),
         sessions.c.authenticated_at,
         sessions.c.revoked_at,
-        literal_column(now),
     ).join(sessions, sessions.c.user_id == users.c.id)

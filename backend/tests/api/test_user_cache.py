@@ -14,7 +14,6 @@ from sqlmodel import col, update
 from app.core import redis, secrets
 from app.core.db import new_session
 from app.core.security import read_access_token
-from app.core.sql import is_sqlite
 from app.crud import change, principal
 from app.crud.change import Place
 from app.models import User
@@ -26,6 +25,7 @@ from tests.flows import Account, signed_in
 from tests.stack import Server
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.stack(name="server")  # a file is beside every process: nothing is shared
 StartServer = Callable[..., Awaitable[Server]]
 NewClient = Callable[[str], AsyncClient]
 
@@ -154,10 +154,9 @@ async def test_what_was_shared_before_a_late_commit_is_not_used(account: Account
     """The transaction was open when the copy was read, so that its number says nothing."""
     async with new_session() as db:
         await change.record(db, change.USER, whose(account).user_id)
-        if not is_sqlite(db):  # there writers come one after another
-            async with new_session() as other:
-                await change.record(other, change.USER, uuid4())
-                await other.commit()
+        async with new_session() as other:
+            await change.record(other, change.USER, uuid4())
+            await other.commit()
         old = await read(account)
         await db.commit()
     await feed.read()
@@ -185,7 +184,6 @@ async def test_after_a_pause_only_what_was_read_since_is_used(
     assert await shared(account)
 
 
-@pytest.mark.stack(name="server")  # SQLite has no server
 async def test_another_servers_numbers_are_not_compared(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     principals, place = await read(account)
     await user_cache.set_user_cache(principals, replace(place, at=place.at + 1_000_000, server="1234.5"))

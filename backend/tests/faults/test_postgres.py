@@ -1,18 +1,23 @@
 """PostgreSQL that is restarted, and cut off while it commits: 2xx is stored, and what is unknown can be settled."""
 
 import asyncio
+import os
 import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import asyncpg
 import pytest
 from httpx2 import Response
+from sqlalchemy import text
 
 from app.core.config import settings
+from app.core.db import build_engine
+from app.crud import change
 from app.tools import migrate
 from tests.faults.conftest import Start
 from tests.faults.load import load
@@ -22,7 +27,7 @@ from tests.faults.servers import Postgres
 from tests.faults.stack import SHORT, Role, rounds
 from tests.flows import PASSWORD, V1, new_email, problem
 from tests.inbox import Inbox
-from tests.services import Services, execute
+from tests.services import Services, execute, postgres_answers
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.stack(name="server")]
@@ -119,3 +124,26 @@ async def test_a_registration_that_was_lost_with_its_commit_is_made_when_it_is_a
     way.restore()
     answer = await register()
     assert (answer.status_code, answer.headers.get("Idempotency-Replayed")) == (201, None)
+
+
+async def test_after_a_crash_numbers_that_come_again_are_not_compared(postgres: Postgres) -> None:
+    """The server stays the same process; numbers of transactions that had not come to the disk are given out again."""
+    engine = build_engine(postgres.url, pool_size=1).execution_options(isolation_level="AUTOCOMMIT")
+    witness = await asyncpg.connect(postgres.url)
+    async with engine.connect() as connection:
+        started = await connection.scalar(text("SELECT pg_postmaster_start_time()"))
+        for _ in range(50):
+            await connection.execute(text("SELECT pg_current_xact_id()"))
+        _, place = await change.since(connection, await change.here(connection))
+        victim = await connection.scalar(text("SELECT pg_backend_pid()"))
+        os.kill(victim, signal.SIGKILL)
+        await connection.invalidate()
+    await eventually(witness.is_closed)  # the server has noticed, and told all others to go
+    await eventually(lambda: postgres_answers(postgres.url))
+    async with engine.connect() as connection:
+        after = await change.here(connection)
+        assert await connection.scalar(text("SELECT pg_postmaster_start_time()")) == started
+    await engine.dispose()
+    assert after.at < place.at
+    assert not after.sees(place)
+    assert not replace(after, at=place.at + 1).sees(place)

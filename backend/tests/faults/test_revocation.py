@@ -127,6 +127,7 @@ async def test_no_process_lets_an_ended_session_pass_for_more_than_a_second(
     assert max(delays) < BOUND
 
 
+@pytest.mark.stack(name="server")  # else nothing is shared
 async def test_a_process_that_dies_before_it_drops_what_is_shared_leaves_nothing_old(
     start: Start, redis: Redis, way: Proxy
 ) -> None:
