@@ -5,17 +5,20 @@ import json
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from httpx2 import AsyncClient, Response
 from sqlalchemy import text
 
 from app.api import shortcut
 from app.core import direct
-from app.core.db import new_session
-from app.services import tokens
+from app.core.config import settings
+from app.core.db import engine, new_session
+from app.services import principal_cache, tokens
 from tests.counting import statements
 from tests.flows import Account, problem, signed_in
 from tests.short_ways import USUALLY, comparable, recorded_once
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.stack(name="server")  # there is no short way on SQLite
 
@@ -150,3 +153,37 @@ async def test_a_connection_that_broke_is_not_kept(client: AsyncClient) -> None:
     async with direct.connected() as connection:
         connection.terminate()
     assert (await refreshed(account)).status_code == 200
+
+
+async def test_connections_that_are_killed_on_and_on_are_no_fault_of_ours(client: AsyncClient) -> None:
+    """At any moment of a statement, also while the driver still reads that its connection ends."""
+    accounts = [await signed_in(client) for _ in range(4)]
+    seen, answered = set[int](), asyncio.Event()
+
+    async def ask(account: Account) -> None:
+        for _ in range(30):
+            principal_cache._forget_all(None)
+            answers = await asyncio.gather(account.me(), refreshed(account))
+            seen.update(answer.status_code for answer in answers)
+
+    async def kill() -> None:
+        killer = await asyncpg.connect(settings.database_url)
+        while not answered.is_set():
+            await killer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await asyncio.sleep(0.01)  # so that some are answered
+        await killer.close()
+
+    async def is_served() -> bool:
+        return (await accounts[0].me()).status_code == 200
+
+    killing = asyncio.create_task(kill())
+    await asyncio.gather(*map(ask, accounts))
+    answered.set()
+    await killing
+    assert 200 in seen
+    assert seen <= {200, 401, 503}
+    await eventually(is_served)
+    await engine().dispose()  # what is left in the pool was killed too
