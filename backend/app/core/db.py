@@ -9,10 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import event, text
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
-from sqlalchemy.pool import PoolResetState
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.core import tls
@@ -48,7 +47,11 @@ def build_engine(
     target = driver_url(url)
     sqlite = target.drivername.startswith("sqlite")
     connect_args: dict[str, Any] = {"timeout": SQLITE_BUSY.total_seconds()}
-    if not sqlite:
+    if sqlite:
+        from app.core import sqlite as file  # only here: who uses PostgreSQL does not wait for its driver
+
+        connect_args["factory"] = file.Driver
+    else:
         connect_args = {
             "timeout": CONNECT_TIMEOUT.total_seconds(),
             "command_timeout": STATEMENT_TIMEOUT.total_seconds(),
@@ -72,39 +75,14 @@ def build_engine(
         echo=settings.debug,
     )
     if sqlite:
-        event.listen(engine.sync_engine, "connect", partial(_prepare_sqlite, "NORMAL" if relaxed else "FULL"))
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        event.listen(engine.sync_engine, "reset", _end_sqlite)
+        event.listen(engine.sync_engine, "connect", partial(file.prepare, "NORMAL" if relaxed else "FULL", SQLITE_BUSY))
+        event.listen(engine.sync_engine, "begin", file.begin)
+        event.listen(engine.sync_engine, "reset", file.end)
     return engine
 
 
 def _milliseconds(span: timedelta) -> str:
     return str(int(span.total_seconds() * 1000))
-
-
-def _prepare_sqlite(synchronous: str, connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN is off: it comes late and is never IMMEDIATE
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode = WAL",
-        f"synchronous = {synchronous}",
-        "foreign_keys = ON",
-        f"busy_timeout = {_milliseconds(SQLITE_BUSY)}",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """A reader begins plainly; a writer takes the write lock at once, since upgrading later fails under contention."""
-    read_only = connection.get_execution_options().get("read_only", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-
-def _end_sqlite(connection: Any, _: Any, state: PoolResetState) -> None:
-    """SQLite keeps a transaction open whose COMMIT failed; SQLAlchemy takes it for ended. No connection is kept so."""
-    if state.asyncio_safe and connection.driver_connection.in_transaction:
-        connection.rollback()
 
 
 @lru_cache(maxsize=1)

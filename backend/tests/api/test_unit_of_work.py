@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from httpx2 import AsyncClient
@@ -10,7 +11,7 @@ from sqlmodel import col, func, select
 
 from app.core.db import engine, new_session
 from app.models import BackgroundTask, MailToken, User, UserSession
-from tests.flows import PASSWORD, V1, Account, problem
+from tests.flows import PASSWORD, V1, Account, problem, signed_in
 
 # A row that refers to nothing, checked only at COMMIT: every statement before it succeeds, on both engines.
 TABLE = """CREATE TABLE planted (id INTEGER PRIMARY KEY,
@@ -104,3 +105,16 @@ async def test_a_deletion_whose_commit_fails_leaves_the_account_and_its_tokens(
     assert (await account.me()).status_code == 200
     again = Account(client, account.email, PASSWORD)
     assert (await again.login()).status_code == 200
+
+
+@pytest.mark.stack(name="embedded")
+async def test_a_connection_that_is_given_up_in_the_middle_lets_go_of_the_file(client: AsyncClient) -> None:
+    """As that of a request that is cancelled between a statement and its rows, while somebody still holds these."""
+    account = await signed_in(client)
+    async with engine().connect() as connection:
+        await connection.execute(text("SELECT 1"))
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        held = await driver.execute("UPDATE users SET full_name = 'x' RETURNING id")
+        await connection.invalidate()
+    assert (await account.logout()).status_code == 204
+    assert held, "somebody holds it until here"
