@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, bindparam, func, literal_column, select
+from sqlalchemy import ARRAY, Select, Uuid, bindparam, func, literal_column, select
+from sqlmodel import col
 
 from app.core import direct
 from app.core.db import engine, reading
@@ -46,18 +47,14 @@ async def _directly(session_ids: Sequence[UUID]) -> Sequence[Any] | None:
 
 @lru_cache(maxsize=1)
 def _direct() -> Direct:
-    among = _session_id() == func.any(bindparam("ids", type_=ARRAY(Uuid)))
+    among = col(UserSession.id) == func.any(bindparam("ids", type_=ARRAY(Uuid)))
     return Direct(_who().add_columns(literal_column(change.NOW)).where(among))
 
 
 @lru_cache(maxsize=1)
 def _statement() -> Select[Any]:
     who = _who() if is_sqlite(engine()) else _who().add_columns(literal_column(change.NOW))
-    return who.where(_session_id().in_(bindparam("ids", expanding=True)))
-
-
-def _session_id() -> ColumnElement[UUID]:
-    return UserSession.__table__.c.id  # type: ignore[attr-defined,no-any-return]  # set on every table class
+    return who.where(col(UserSession.id).in_(bindparam("ids", expanding=True)))
 
 
 def _who() -> Select[Any]:
