@@ -1,7 +1,6 @@
 """How many statements a request costs.
 
-Not counted is what every change writes beside it (audit, feed, key), and which key signs: a process that signs asks for
-that once a second.
+Not counted is what every change writes beside it: audit, feed, key.
 """
 
 import pytest
@@ -12,7 +11,7 @@ from tests.counting import statements
 from tests.flows import V1, Account, signed_in
 from tests.waiting import eventually
 
-BESIDE = ("BEGIN", "INSERT INTO audit", "INSERT INTO changes", "idempotency_keys", "FROM installation")
+BESIDE = ("BEGIN", "INSERT INTO audit", "INSERT INTO changes", "idempotency_keys")
 
 
 def counted(asked: list[str]) -> list[str]:
