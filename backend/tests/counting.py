@@ -17,7 +17,7 @@ from app.core.direct import Direct
 
 
 def _is_beside(statement: str) -> bool:
-    """Whether nobody knows when it comes: what goes on beside requests, and which key signs, asked for once a second."""
+    """Whether nobody knows when it comes: what goes on beside requests, and which key signs, once a second."""
     if "FROM installation" in statement:
         return True
     try:
