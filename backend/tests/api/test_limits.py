@@ -67,6 +67,7 @@ async def test_two_hundred_at_once_on_four_processes_pass_ten(server, new_client
     assert Counter(answer.status_code for answer in answers) == {401: 10, 429: 190}
 
 
+@pytest.mark.no_cover
 async def test_a_thousand_hostile_failures_do_not_delay_the_owner_at_home(server, new_client) -> None:
     client = new_client((await server(**limited(RATE_LIMIT_LOGIN="1000/second"))).url)
     owner = Account(client)

@@ -178,6 +178,7 @@ async def test_a_cut_tail_is_found_by_a_seal_that_was_kept_elsewhere(own: Audit)
     assert [(fault.kind, fault.sequence) for fault in (await own.verify(kept)).faults] == [("seal_altered", 5)]
 
 
+@pytest.mark.no_cover
 async def test_more_faults_than_are_named_are_counted(own: Audit) -> None:
     for _ in range(3):
         await own.sealed(500)

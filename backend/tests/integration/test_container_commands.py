@@ -18,7 +18,7 @@ from tests.compose import DEV, Stage, load
 from tests.databases import empty_database
 from tests.services import BACKEND, Services
 
-pytestmark = pytest.mark.any_server
+pytestmark = [pytest.mark.any_server, pytest.mark.no_cover]
 
 BIN = Path(sys.executable).parent
 LEFT_OUT = shutil.ignore_patterns(".*_cache", ".coverage*", "htmlcov", ".hypothesis", ".schemathesis")

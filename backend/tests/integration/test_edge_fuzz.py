@@ -21,7 +21,11 @@ LESS_IS_TAKEN = "negative_data_rejection"
 # Of every operation a few examples and one seed where FAULTS=short; else every phase, more of them, three seeds.
 SHORT = os.environ.get("FAULTS") == "short"
 SEEDS, EXAMPLES = (("1",), "6") if SHORT else (("1", "2", "3"), "15")
-pytestmark = [pytest.mark.timeout(3 * 1200), pytest.mark.any_server]  # s; a seed takes 20 s on two idle cores
+pytestmark = [
+    pytest.mark.timeout(3 * 1200),  # s; a seed takes 20 s on two idle cores
+    pytest.mark.any_server,
+    pytest.mark.no_cover,
+]
 OWN = "^/api/v[12]/(users/me|tasks|auth/(logout|reauthenticate))"
 """What an access token opens for everybody, of their own."""
 

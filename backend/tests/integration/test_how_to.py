@@ -39,6 +39,7 @@ def needs_postgresql(page: Path) -> bool:
         for page in PAGES
     ],
 )
+@pytest.mark.no_cover
 async def test_a_page_holds(reader: Reader, page: Path) -> None:
     if SQLITE in page.read_text():
         url = f"sqlite:///{reader.folder}/app.db"

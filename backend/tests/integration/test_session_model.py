@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from httpx2 import AsyncClient, Response
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -235,6 +236,7 @@ class Sessions(RuleBasedStateMachine):
                     assert problem(answer) == (401, refused)
 
 
+@pytest.mark.no_cover
 async def test_sessions_do_what_the_model_says(new_client: NewClient, clean, clock) -> None:
     admin = Account(new_client())
     async with new_session() as db:

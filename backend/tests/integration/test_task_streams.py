@@ -366,6 +366,7 @@ async def _change_all(task_ids: list[UUID], progress: float) -> float:
 
 @pytest.mark.any_database
 @pytest.mark.any_server
+@pytest.mark.no_cover
 async def test_500_streams_hear_soon_and_are_forgotten_when_they_drop(server, new_client: NewClient) -> None:
     url = (await server()).url
     many = await _many(url, 500, new_client)

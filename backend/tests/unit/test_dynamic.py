@@ -154,6 +154,7 @@ def test_a_rule_is_for_roles_accounts_and_a_part() -> None:
     assert not flag(Caller(uuid4()))
 
 
+@pytest.mark.no_cover
 def test_a_percentage_is_that_part_of_the_accounts_and_each_stays_where_it_is() -> None:
     flag, other = Flag("part", ""), Flag("another", "")
     accounts = [new_id() for _ in range(100_000)]
