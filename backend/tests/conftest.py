@@ -4,7 +4,6 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 
@@ -72,8 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what is about the other engine: the run on that stack has it.
 
     Tests that ask for the worker come last: from the first of them on it runs beside everything else in that process,
-    and its relay would take the rows of tests that play the relay themselves. The files are mixed, so that those that
-    compute run beside those that wait for processes.
+    and its relay would take the rows of tests that play the relay themselves.
     """
     stack = config.stash[SERVICES].stack
     elsewhere = [item for item in items if any(mark.kwargs["name"] != stack for mark in item.iter_markers("stack"))]
@@ -83,7 +81,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.parent.name == "faults":  # what dies there is not asked how far it came
             item.add_marker(pytest.mark.no_cover)
-    items.sort(key=lambda item: ("worker" in getattr(item, "fixturenames", ()), crc32(item.path.name.encode())))
+    items.sort(key=lambda item: "worker" in getattr(item, "fixturenames", ()))
 
 
 @pytest.hookimpl(wrapper=True)

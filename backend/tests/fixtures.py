@@ -37,8 +37,11 @@ def services(request: pytest.FixtureRequest) -> Services:
 @pytest.fixture(scope="session")
 async def app() -> "AsyncIterator[FastAPI]":
     """The real application, started as a server starts it: its lifespan runs, in a task of its own."""
+    from app.core import logging
     from app.core.db import dispose
     from app.main import app as application
+
+    logging.set_up("api")  # a test that captured log lines before has left another form behind
 
     started, stopping = asyncio.Event(), asyncio.Event()
 
