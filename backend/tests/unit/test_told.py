@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.crud.change import Place
@@ -15,6 +15,7 @@ STEPS = st.lists(
     st.tuples(st.sampled_from(("begin", "commit", "roll back", "read", "pause", "own")), st.integers(0, 5)),
     max_size=40,
 )
+ONE_AFTER_THE_OTHER = [(what, who) for who in (0, 1) for what in ("begin", "commit", "read")]
 
 
 @dataclass
@@ -102,11 +103,13 @@ def run(steps: list[Step]) -> int:
 
 
 @given(STEPS)
+@example(ONE_AFTER_THE_OTHER)
 def test_a_copy_that_is_used_knows_of_all_that_the_process_was_told(steps: list[Step]) -> None:
     run(steps)
 
 
 @given(STEPS)
+@example(ONE_AFTER_THE_OTHER)  # the second change makes it forget the first
 def test_so_it_is_when_little_is_remembered(steps: list[Step]) -> None:
     most = told.MOST
     told.MOST = 1
