@@ -58,7 +58,7 @@ async def written(account: Account, answer: Any) -> list[dict[str, Any]]:
 
 
 def was_short(asked: list[str]) -> bool:
-    """Which key signs is asked for once a second, whoever comes."""
+    """Whether no more was asked than the short way asks."""
     return len(asked) == 2
 
 

@@ -17,7 +17,6 @@ from alembic.util import CommandError
 
 from app.core import db as core_db
 from app.core.config import settings
-from app.core.db import LOCK_TIMEOUT
 from app.tools import migrate
 from app.tools.migrating import APPLICATION, migration_engine, patiently
 from tests.databases import own_database
@@ -114,7 +113,7 @@ async def test_a_migration_that_waits_for_a_lock_does_not_stop_the_service(
             assert await ended(process) == 0, tail(log)
         assert await version(url) == "9001"
         assert waits.looks
-        assert waits.longest < LOCK_TIMEOUT.total_seconds(), "the service may wait as long as it would for any other"
+        assert waits.longest < 1
     finally:
         tree.downgrade(url, migrate.head())
 
